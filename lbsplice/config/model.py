@@ -1,0 +1,283 @@
+"""What the operator meant: a configuration as values, defaults merged, units resolved.
+
+Times are milliseconds, sizes are bytes, keepalive values are seconds; `None` means
+"not set". Nothing here is a number of lbsplice's own (slots and the like): those are
+made in `lbsplice.plan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lbsplice.terms import Algorithm, HashMethod, LogFormat, LogLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the configuration something was said."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class AddressKind(Enum):
+    ANY = "any"  # `:80`, `*:80`: all IPv4 addresses (or all of both, with v4v6)
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    UNIX = "unix"
+    ABSTRACT = "abns"
+    FD = "fd"  # an inherited descriptor; `host` is its number
+    NAME = "name"  # to be resolved at start
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address of the configuration.
+
+    `host` is an IP address as text, a path, a name or a descriptor's number. `port` is
+    None where none was given. With `relative` the port is an offset that is added to
+    the port the client connected to (a server without a port: None, not relative; the
+    client's port is used as it is)."""
+
+    kind: AddressKind
+    host: str
+    port: int | None = None
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """`option tcpka` and its kin for one side. Values count only while `enabled`;
+    None leaves the system's value."""
+
+    enabled: bool = False
+    idle: int | None = None
+    interval: int | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`source`: the address that outgoing connections come from."""
+
+    address: Endpoint
+    port_low: int | None = None
+    port_high: int | None = None
+    interface: str | None = None
+
+
+class LogTarget(Enum):
+    UDP = "udp"
+    UNIX = "unix"  # a datagram socket such as /dev/log
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    FD = "fd"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One `log` line."""
+
+    place: Place
+    target: LogTarget
+    address: Endpoint | None  # UDP, UNIX and FD
+    facility: str
+    max_level: LogLevel = LogLevel.DEBUG  # less severe lines are not sent
+    min_level: LogLevel = LogLevel.EMERG  # more severe lines are sent as this
+    format: LogFormat | None = None  # None: rfc3164 on datagrams, raw on stdout, stderr, fd
+    length: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StatsSocket:
+    """`stats socket`, kept as it was written."""
+
+    place: Place
+    address: Endpoint
+    words: tuple[str, ...] = ()
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+    level: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """The `global` section."""
+
+    maxconn: int | None = None
+    nbthread: int | None = None
+    user: str | None = None
+    group: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+    chroot: str | None = None
+    daemon: bool = False
+    master_worker: bool = False
+    pidfile: str | None = None
+    node: str | None = None
+    description: str | None = None
+    logs: tuple[Log, ...] = ()
+    log_tag: str | None = None
+    log_send_hostname: str | None = None  # "" means: the machine's own name
+    stats_sockets: tuple[StatsSocket, ...] = ()
+    stats_timeout: int | None = None
+    stats_maxconn: int | None = None
+    ulimit_n: int | None = None
+    maxpipes: int | None = None
+    pipesize: int | None = None
+    maxaccept: int | None = None
+    spread_checks: int = 0  # percent
+    hard_stop_after: int | None = None
+    debug: bool = False
+    quiet: bool = False
+    zero_warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One listening address (lists and port ranges are already spread out)."""
+
+    place: Place
+    endpoint: Endpoint
+    name: str | None = None
+    id: int | None = None
+    maxconn: int | None = None
+    backlog: int | None = None
+    interface: str | None = None
+    mss: int | None = None
+    tcp_ut: int | None = None
+    v4v6: bool = False
+    v6only: bool = False
+    transparent: bool = False
+    defer_accept: bool = False
+    mode: int | None = None
+    user: str | None = None
+    uid: int | None = None
+    group: str | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The health check of one server; times in ms."""
+
+    enabled: bool = False
+    inter: int = 2000
+    fastinter: int | None = None
+    downinter: int | None = None
+    rise: int = 2
+    fall: int = 3
+    port: int | None = None
+    address: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One `server` line, `default-server` merged in."""
+
+    place: Place
+    name: str
+    id: int  # given, or the first free number from 1 in its backend
+    endpoint: Endpoint
+    check: Check = field(default_factory=Check)
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    shutdown_sessions_on_marked_down: bool = False
+    tcp_ut: int | None = None
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    algorithm: Algorithm = Algorithm.ROUNDROBIN
+    draws: int = 2  # of random
+    hash_method: HashMethod = HashMethod.MAP_BASED
+    hash_function: str = "sdbm"  # of hash-type; `source` uses none of them on IPv4 addresses
+    avalanche: bool = False
+
+
+class ProxyKind(Enum):
+    FRONTEND = "frontend"
+    BACKEND = "backend"
+    LISTEN = "listen"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Every timeout in ms; None is "not set"."""
+
+    connect: int | None = None
+    client: int | None = None
+    server: int | None = None
+    tunnel: int | None = None
+    client_fin: int | None = None
+    server_fin: int | None = None
+    check: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A frontend, a backend or both (`listen`). Words that only one side uses have
+    their default on the other."""
+
+    place: Place
+    kind: ProxyKind
+    name: str
+    id: int  # given, or by order of declaration from 2
+    description: str | None = None
+    disabled: bool = False
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    logs: tuple[Log, ...] = ()  # `log global` is already replaced by the global ones
+    log_tag: str | None = None
+    tcplog: bool = False
+    dontlognull: bool = False
+    dontlog_normal: bool = False
+    logasap: bool = False
+    log_separate_errors: bool = False
+    log_health_checks: bool = False
+    nolinger: bool = False
+    # frontend
+    binds: tuple[Bind, ...] = ()
+    default_backend: str | None = None
+    maxconn: int | None = None
+    backlog: int | None = None
+    client_keepalive: KeepAlive = field(default_factory=KeepAlive)
+    smart_accept: bool = True
+    # backend
+    servers: tuple[Server, ...] = ()
+    balance: Balance = field(default_factory=Balance)
+    allbackups: bool = False
+    retries: int = 3
+    redispatch: int = 0  # 0 never, -1 the last retry, n every n-th
+    abortonclose: bool = False
+    server_keepalive: KeepAlive = field(default_factory=KeepAlive)
+    smart_connect: bool = False
+    source: Source | None = None
+
+    @property
+    def has_frontend(self) -> bool:
+        return self.kind is not ProxyKind.BACKEND
+
+    @property
+    def has_backend(self) -> bool:
+        return self.kind is not ProxyKind.FRONTEND
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    global_: Global
+    proxies: tuple[Proxy, ...]
+
+    def backend_of(self, frontend: Proxy) -> Proxy | None:
+        """The proxy that serves a frontend's sessions, or None if it names none."""
+        if frontend.default_backend is None:
+            return frontend if frontend.has_backend else None
+        for proxy in self.proxies:
+            if proxy.has_backend and proxy.name == frontend.default_backend:
+                return proxy
+        return None

@@ -1,0 +1,1 @@
+"""The C workers as Python sees them."""

@@ -1,0 +1,97 @@
+#include "ledger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "ring.h"
+
+_Static_assert(sizeof(lbs_session) == 256, "a session record is four cache lines");
+_Static_assert(sizeof(lbs_event) == 144, "lbsplice/report/record.py reads this layout");
+
+#define MANY 16777216U /* no table needs more places */
+
+static uint64_t place(uint64_t *end, uint64_t bytes)
+{
+	uint64_t at = (*end + 63) & ~63ULL;
+
+	*end = at + bytes;
+	return at;
+}
+
+uint64_t ledger_plan(const lbs_sizes *s, struct ledger_areas *a)
+{
+	uint64_t end = sizeof(struct ledger_header);
+	uint64_t part = 0;
+
+	if (!s->threads || s->threads > 64 || !s->sessions || s->sessions > MANY || !s->pipes ||
+	    s->pipes > MANY || !s->listeners || s->listeners > MANY || !s->frontends ||
+	    s->frontends > MANY || !s->backends || s->backends > MANY || !s->slots ||
+	    s->slots > MANY || s->events < 2 || s->events > MANY || (s->events & (s->events - 1)))
+		return 0;
+	a->process_gauge = place(&end, sizeof(lbs_gauge));
+	a->listener_gauges = place(&end, s->listeners * sizeof(lbs_gauge));
+	a->frontend_gauges = place(&end, s->frontends * sizeof(lbs_gauge));
+	a->backend_gauges = place(&end, s->backends * sizeof(lbs_gauge));
+	a->slot_gauges = place(&end, s->slots * sizeof(lbs_gauge));
+	a->cursors = place(&end, s->backends * sizeof(uint32_t));
+	a->head = place(&part, sizeof(struct ledger_thread));
+	a->frontend_totals = place(&part, s->frontends * sizeof(lbs_totals));
+	a->backend_totals = place(&part, s->backends * sizeof(lbs_totals));
+	a->slot_totals = place(&part, s->slots * sizeof(lbs_totals));
+	a->slot_heads = place(&part, s->slots * sizeof(uint32_t));
+	a->pipes = place(&part, s->pipes * sizeof(struct ledger_pipe));
+	a->ring = place(&part, sizeof(struct ring) + s->events * sizeof(lbs_event));
+	part = (part + 4095) & ~4095ULL;
+	a->sessions = place(&part, (uint64_t)s->sessions * sizeof(lbs_session));
+	a->thread_bytes = (part + 4095) & ~4095ULL;
+	end = (end + 4095) & ~4095ULL;
+	a->threads = end;
+	a->total = end + s->threads * a->thread_bytes;
+	return a->total;
+}
+
+int ledger_create(struct ledger *ledger, int fd, const lbs_sizes *sizes)
+{
+	struct ledger_areas areas;
+	struct stat st;
+	uint64_t bytes = ledger_plan(sizes, &areas);
+	void *base;
+
+	if (!bytes)
+		return -EINVAL;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size < bytes)
+		return -ENOSPC;
+	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	ledger->base = base;
+	ledger->header = base;
+	ledger->header->version = LBS_LAYOUT_VERSION;
+	ledger->header->sizes = *sizes;
+	ledger->header->areas = areas;
+	for (uint32_t t = 0; t < sizes->threads; t++) {
+		struct ledger_thread *head = ledger_of(ledger, t, areas.head);
+
+		head->free_head = LBS_NONE;
+		head->pipe_free = LBS_NONE;
+		memset(ledger_of(ledger, t, areas.slot_heads), 0xff,
+		       sizes->slots * sizeof(uint32_t));
+	}
+	/* The magic last: a reader that sees it sees all of the above. */
+	__atomic_store_n(&ledger->header->magic, LEDGER_MAGIC, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void ledger_close(struct ledger *ledger)
+{
+	if (!ledger->base)
+		return;
+	munmap(ledger->base, ledger->header->areas.total);
+	ledger->base = NULL;
+	ledger->header = NULL;
+}

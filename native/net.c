@@ -1,0 +1,183 @@
+#include "net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+	struct sockaddr_un un;
+	unsigned char bytes[sizeof(struct sockaddr_storage)];
+};
+
+static int set(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static void set_port(union address *a, uint16_t port)
+{
+	if (a->any.sa_family == AF_INET)
+		a->v4.sin_port = htons(port);
+	else if (a->any.sa_family == AF_INET6)
+		a->v6.sin6_port = htons(port);
+}
+
+static int get_port(const union address *a)
+{
+	return ntohs(a->any.sa_family == AF_INET ? a->v4.sin_port : a->v6.sin6_port);
+}
+
+/* Bind to the slot's source. With a port range, try each port once from `turn` on. */
+static int bind_source(int fd, const lbs_slot_row *slot, uint32_t turn)
+{
+	union address a;
+	uint32_t ports = (uint32_t)slot->source_port_high - slot->source_port_low + 1;
+
+	if (slot->source_interface[0] &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, slot->source_interface,
+		       (socklen_t)strnlen(slot->source_interface, sizeof(slot->source_interface))) < 0)
+		return -errno;
+	if (!slot->source.length)
+		return 0;
+	memcpy(a.bytes, slot->source.bytes, slot->source.length);
+	if (!slot->source_port_low) {
+		/* Let connect choose the port: one port serves many servers then (ip(7)). */
+		(void)set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+		return bind(fd, &a.any, slot->source.length) < 0 ? -errno : 0;
+	}
+	(void)set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	for (uint32_t i = 0; i < ports; i++) {
+		set_port(&a, (uint16_t)(slot->source_port_low + (turn + i) % ports));
+		if (bind(fd, &a.any, slot->source.length) == 0)
+			return 0;
+		if (errno != EADDRINUSE)
+			return -errno;
+	}
+	return -EADDRNOTAVAIL;
+}
+
+static int set_tcp_options(int fd, const lbs_slot_row *slot, int smart_connect)
+{
+	const lbs_keepalive *k = &slot->keepalive;
+	int error = set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+
+	if (!error && k->enabled)
+		error = set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	if (!error && k->enabled && k->idle)
+		error = set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)k->idle);
+	if (!error && k->enabled && k->interval)
+		error = set(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)k->interval);
+	if (!error && k->enabled && k->count)
+		error = set(fd, IPPROTO_TCP, TCP_KEEPCNT, (int)k->count);
+	if (!error && slot->tcp_ut)
+		error = set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)slot->tcp_ut);
+	if (!error && smart_connect)
+		error = set(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
+	return error;
+}
+
+int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_connect,
+		uint32_t turn)
+{
+	union address a;
+	int error = 0;
+	int fd;
+
+	memcpy(a.bytes, slot->address.bytes, slot->address.length);
+	fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (a.any.sa_family != AF_UNIX) {
+		if (slot->port_rule == LBS_PORT_OFFSET)
+			set_port(&a, (uint16_t)(session->destination_port + slot->port_offset));
+		if (!get_port(&a))
+			error = -EADDRNOTAVAIL;
+		if (!error)
+			error = set_tcp_options(fd, slot, smart_connect);
+		if (!error && (slot->source.length || slot->source_interface[0]))
+			error = bind_source(fd, slot, turn);
+	}
+	if (!error && connect(fd, &a.any, slot->address.length) < 0 && errno != EINPROGRESS)
+		error = -errno;
+	if (error) {
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+void net_reset(int fd)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+int net_error(int fd)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+		return -errno;
+	return -error;
+}
+
+static int amount(int fd, unsigned long what)
+{
+	int bytes = 0;
+
+	return ioctl(fd, what, &bytes) < 0 ? 0 : bytes;
+}
+
+int net_unsent(int fd)
+{
+	return amount(fd, SIOCOUTQ);
+}
+
+int net_unread(int fd)
+{
+	return amount(fd, FIONREAD);
+}
+
+static void note(const union address *a, uint8_t *family, uint8_t *ip, uint16_t *port)
+{
+	*family = (uint8_t)a->any.sa_family;
+	if (a->any.sa_family == AF_INET) {
+		memcpy(ip, &a->v4.sin_addr, 4);
+		*port = ntohs(a->v4.sin_port);
+	} else if (a->any.sa_family == AF_INET6) {
+		memcpy(ip, &a->v6.sin6_addr, 16);
+		*port = ntohs(a->v6.sin6_port);
+	}
+}
+
+void net_note_client(lbs_session *s, const struct sockaddr_storage *address)
+{
+	note((const union address *)address, &s->client_family, s->client_ip, &s->client_port);
+}
+
+void net_note_destination(lbs_session *s, int fd)
+{
+	union address a;
+	socklen_t length = sizeof(a);
+
+	memset(&a, 0, sizeof(a.any));
+	if (getsockname(fd, &a.any, &length) == 0)
+		note(&a, &s->destination_family, s->destination_ip, &s->destination_port);
+}

@@ -1,0 +1,29 @@
+/* System calls on sockets: what a session needs of the network. */
+#ifndef LBS_NET_H
+#define LBS_NET_H
+
+#include <stdint.h>
+
+#include "api.h"
+
+/* Start a connection to the server for this session; the socket, or -errno. A unix
+ * server may be connected on return; an IP one reports through epoll. */
+int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_connect,
+		uint32_t turn);
+
+/* Close so that the peer gets a reset and nothing stays behind. */
+void net_reset(int fd);
+
+/* The socket's pending error as -errno, or 0. Uses it up. */
+int net_error(int fd);
+
+/* Bytes that the peer's kernel has not acknowledged, and bytes not yet read here. */
+int net_unsent(int fd);
+int net_unread(int fd);
+
+/* Note who connected, and to which of our addresses. */
+struct sockaddr_storage;
+void net_note_client(lbs_session *session, const struct sockaddr_storage *address);
+void net_note_destination(lbs_session *session, int fd);
+
+#endif

@@ -1,0 +1,36 @@
+/* A thread's pipes. A pipe is in the list of empty ones, or a direction holds it while
+ * bytes are in it. Numbers index the thread's pipe table in the ledger. */
+#ifndef LBS_PIPES_H
+#define LBS_PIPES_H
+
+#include <stdint.h>
+
+#include "ledger.h"
+
+#define PIPES_DEFAULT_BYTES 524288U
+/* Empty pipes kept for the next direction; more are closed. */
+#define PIPES_KEPT 256U
+
+struct pipes {
+	struct ledger_thread *head;
+	struct ledger_pipe *table;
+	uint32_t *open_everywhere; /* all threads' pipes, in the ledger */
+	uint32_t open_limit;
+	uint32_t places; /* in the table */
+	uint32_t kept;
+	uint32_t want_bytes;
+};
+
+/* A pipe that holds nothing, or LBS_NONE if there is none to be had now. */
+uint32_t pipes_take(struct pipes *pipes);
+
+/* Give back a pipe that holds nothing. */
+void pipes_give(struct pipes *pipes, uint32_t pipe);
+
+/* Close a pipe with whatever is in it. */
+void pipes_drop(struct pipes *pipes, uint32_t pipe);
+
+/* Close all empty pipes (the end of a thread). */
+void pipes_close(struct pipes *pipes);
+
+#endif

@@ -1,0 +1,218 @@
+/* The data plane as Python sees it: the functions of api.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "worker.h"
+
+struct lbs_plane {
+	struct ledger ledger;
+	uint64_t paused_threads;
+	uint32_t plans_alive;
+	struct worker *workers;
+};
+
+static const lbs_sizes *sizes_of(const lbs_plane *plane)
+{
+	return &plane->ledger.header->sizes;
+}
+
+uint64_t lbs_ledger_bytes(const lbs_sizes *sizes)
+{
+	struct ledger_areas areas;
+
+	return ledger_plan(sizes, &areas);
+}
+
+static int open_worker(lbs_plane *plane, uint32_t number, uint32_t pipe_bytes, uint32_t max_pipes)
+{
+	struct worker *w = &plane->workers[number];
+	int error;
+
+	w->acceptors = calloc(sizes_of(plane)->listeners, sizeof(*w->acceptors));
+	if (!w->acceptors)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < sizes_of(plane)->listeners; i++)
+		w->acceptors[i].fd = -1;
+	error = worker_open(w, &plane->ledger, number);
+	w->paused_threads = &plane->paused_threads;
+	w->peers = plane->workers;
+	w->peer_count = sizes_of(plane)->threads;
+	w->pipes.want_bytes = pipe_bytes ? pipe_bytes : PIPES_DEFAULT_BYTES;
+	w->pipes.open_limit = max_pipes;
+	return error;
+}
+
+lbs_plane *lbs_plane_open(int fd, const lbs_sizes *sizes, uint32_t pipe_bytes, uint32_t max_pipes,
+			  int *error)
+{
+	lbs_plane *plane = calloc(1, sizeof(*plane));
+
+	*error = plane ? ledger_create(&plane->ledger, fd, sizes) : -ENOMEM;
+	if (*error)
+		goto failed;
+	plane->workers = calloc(sizes->threads, sizeof(*plane->workers));
+	if (!plane->workers)
+		*error = -ENOMEM;
+	for (uint32_t t = 0; !*error && t < sizes->threads; t++)
+		*error = open_worker(plane, t, pipe_bytes, max_pipes);
+	if (!*error)
+		return plane;
+failed:
+	if (plane)
+		lbs_plane_close(plane);
+	return NULL;
+}
+
+void lbs_plane_close(lbs_plane *plane)
+{
+	for (uint32_t t = 0; plane->workers && t < sizes_of(plane)->threads; t++) {
+		worker_close(&plane->workers[t]);
+		free(plane->workers[t].acceptors);
+	}
+	free(plane->workers);
+	ledger_close(&plane->ledger);
+	free(plane);
+}
+
+int lbs_worker_attach(lbs_plane *plane, uint32_t thread, int epoll)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	struct worker *w;
+
+	if (thread >= sizes_of(plane)->threads)
+		return -EINVAL;
+	w = &plane->workers[thread];
+	event.data.u64 = tag_make(TAG_MAILBOX, 0, 0);
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, w->mailbox.event_fd, &event) < 0)
+		return -errno;
+	w->epoll = epoll;
+	return w->events_fd;
+}
+
+int lbs_worker_run(lbs_plane *plane, uint32_t thread)
+{
+	if (thread >= sizes_of(plane)->threads || plane->workers[thread].epoll < 0)
+		return -EINVAL;
+	return worker_run(&plane->workers[thread]);
+}
+
+/* Give all workers the same command, or none of them. A plan's command takes one
+ * reference for each. */
+static int command_all(lbs_plane *plane, const struct command *command)
+{
+	uint32_t threads = sizes_of(plane)->threads;
+
+	for (uint32_t t = 0; t < threads; t++)
+		if (!mailbox_has_room(&plane->workers[t].mailbox))
+			return -EAGAIN;
+	for (uint32_t t = 0; t < threads; t++) {
+		if (command->plan)
+			plan_hold(command->plan);
+		mailbox_put(&plane->workers[t].mailbox, command);
+		mailbox_signal(&plane->workers[t].mailbox);
+	}
+	return 0;
+}
+
+int lbs_publish(lbs_plane *plane, const lbs_plan_rows *rows)
+{
+	struct plan *plan;
+	int error = plan_new(rows, sizes_of(plane), &plane->plans_alive, &plan);
+
+	if (error)
+		return error;
+	error = command_all(plane, &(struct command){.kind = COMMAND_PLAN, .plan = plan});
+	plan_release(plan);
+	return error;
+}
+
+int lbs_command_kill_slot(lbs_plane *plane, uint32_t slot, uint32_t cause)
+{
+	if (slot >= sizes_of(plane)->slots)
+		return -EINVAL;
+	return command_all(plane, &(struct command){
+					  .kind = COMMAND_KILL_SLOT, .slot = slot, .cause = cause});
+}
+
+int lbs_command_kill_all(lbs_plane *plane, uint32_t cause)
+{
+	return command_all(plane, &(struct command){.kind = COMMAND_KILL_ALL, .cause = cause});
+}
+
+int lbs_command_kill_session(lbs_plane *plane, uint64_t serial, uint32_t cause)
+{
+	return command_all(plane, &(struct command){
+					  .kind = COMMAND_KILL_SESSION, .serial = serial, .cause = cause});
+}
+
+int lbs_command_stop(lbs_plane *plane)
+{
+	return command_all(plane, &(struct command){.kind = COMMAND_STOP});
+}
+
+uint32_t lbs_events_take(lbs_plane *plane, uint32_t thread, lbs_event *into, uint32_t room)
+{
+	return ring_take(plane->workers[thread].ring, into, room);
+}
+
+int lbs_events_arm(lbs_plane *plane, uint32_t thread)
+{
+	return ring_arm(plane->workers[thread].ring);
+}
+
+const lbs_session *lbs_sessions(lbs_plane *plane, uint32_t thread)
+{
+	return plane->workers[thread].sessions;
+}
+
+const lbs_thread_counters *lbs_thread_counts(lbs_plane *plane, uint32_t thread)
+{
+	return &plane->workers[thread].head->counters;
+}
+
+const lbs_totals *lbs_frontend_totals(lbs_plane *plane, uint32_t thread)
+{
+	return plane->workers[thread].frontend_totals;
+}
+
+const lbs_totals *lbs_backend_totals(lbs_plane *plane, uint32_t thread)
+{
+	return plane->workers[thread].backend_totals;
+}
+
+const lbs_totals *lbs_slot_totals(lbs_plane *plane, uint32_t thread)
+{
+	return plane->workers[thread].slot_totals;
+}
+
+const lbs_gauge *lbs_frontend_gauges(lbs_plane *plane)
+{
+	return plane->workers[0].frontend_gauges;
+}
+
+const lbs_gauge *lbs_listener_gauges(lbs_plane *plane)
+{
+	return plane->workers[0].listener_gauges;
+}
+
+const lbs_gauge *lbs_backend_gauges(lbs_plane *plane)
+{
+	return plane->workers[0].backend_gauges;
+}
+
+const lbs_gauge *lbs_slot_gauges(lbs_plane *plane)
+{
+	return plane->workers[0].slot_gauges;
+}
+
+const lbs_gauge *lbs_process_gauge(lbs_plane *plane)
+{
+	return plane->workers[0].process_gauge;
+}
+
+uint32_t lbs_plans_alive(lbs_plane *plane)
+{
+	return __atomic_load_n(&plane->plans_alive, __ATOMIC_RELAXED);
+}

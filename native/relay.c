@@ -1,0 +1,140 @@
+#include "relay.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/types.h>
+
+/* Passes before others get their turn. */
+#define ROUNDS 16
+
+#define HOW (SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+
+static void give_pipe(struct worker *w, lbs_relay *r)
+{
+	uint32_t pipe = r->pipe;
+
+	if (pipe == LBS_NONE)
+		return;
+	assert(!r->held);
+	r->pipe = LBS_NONE;
+	pipes_give(&w->pipes, pipe);
+	/* One pipe came free: one direction that waits for one may go on. */
+	if (w->for_pipe.first != LBS_NONE)
+		queue_add(w, &w->for_turn, queue_pop(w, &w->for_pipe));
+}
+
+static int take_pipe(struct worker *w, lbs_relay *r, uint32_t member)
+{
+	uint32_t pipe;
+
+	if (r->pipe != LBS_NONE)
+		return 1;
+	pipe = pipes_take(&w->pipes);
+	if (pipe == LBS_NONE) {
+		count(&w->head->counters.pipe_waits, 1);
+		queue_add(w, &w->for_pipe, member);
+		return 0;
+	}
+	r->pipe = pipe;
+	return 1;
+}
+
+void relay_abandon(struct worker *w, uint32_t session, int side)
+{
+	lbs_relay *r = &w->sessions[session].relays[side];
+
+	queue_remove(w, session * 2 + (uint32_t)side);
+	if (r->held) {
+		uint32_t pipe = r->pipe;
+
+		r->held = 0;
+		r->pipe = LBS_NONE;
+		r->flags |= LBS_RELAY_LOST;
+		pipes_drop(&w->pipes, pipe);
+		if (w->for_pipe.first != LBS_NONE)
+			queue_add(w, &w->for_turn, queue_pop(w, &w->for_pipe));
+	} else {
+		give_pipe(w, r);
+	}
+}
+
+enum relay_result relay_flush(struct worker *w, uint32_t session, int side)
+{
+	lbs_session *s = &w->sessions[session];
+	lbs_relay *r = &s->relays[side];
+	lbs_leg *to = &s->legs[!side];
+
+	while (r->held && (to->ready & LBS_LEG_OUT)) {
+		ssize_t moved = splice(w->pipes.table[r->pipe].read_fd, NULL, to->fd, NULL, r->held, HOW);
+
+		if (moved > 0) {
+			assert((uint32_t)moved <= r->held);
+			r->held -= (uint32_t)moved;
+			r->moved += (uint64_t)moved;
+			to->active_ms = (uint32_t)w->now_ms;
+			count(&w->head->counters.spliced_bytes, (uint64_t)moved);
+		} else if (moved < 0 && errno == EAGAIN) {
+			to->ready &= ~(uint32_t)LBS_LEG_OUT;
+		} else if (moved == 0 || errno != EINTR) {
+			return RELAY_TARGET_BROKEN;
+		}
+	}
+	return RELAY_OK;
+}
+
+/* Is a read of `bytes` into a pipe of this size sure to have emptied the socket? Every
+ * byte may take up one of the pipe's pages, so only a read of fewer bytes than pages
+ * can not have been cut short. */
+static int surely_drained(const struct ledger_pipe *pipe, ssize_t bytes)
+{
+	return (uint64_t)bytes < pipe->bytes / 4096;
+}
+
+enum relay_result relay_move(struct worker *w, uint32_t session, int side)
+{
+	lbs_session *s = &w->sessions[session];
+	lbs_relay *r = &s->relays[side];
+	lbs_leg *from = &s->legs[side];
+	uint32_t member = session * 2 + (uint32_t)side;
+
+	for (int round = 0;; round++) {
+		const struct ledger_pipe *pipe;
+		enum relay_result result = relay_flush(w, session, side);
+		ssize_t got;
+
+		if (result != RELAY_OK || r->held)
+			return result;
+		if ((r->flags & LBS_RELAY_END) || !(from->ready & LBS_LEG_IN))
+			break;
+		if (round == ROUNDS) {
+			queue_add(w, &w->for_turn, member);
+			break;
+		}
+		if (!take_pipe(w, r, member))
+			break;
+		pipe = &w->pipes.table[r->pipe];
+		got = splice(from->fd, NULL, pipe->write_fd, NULL, pipe->bytes, HOW);
+		if (got > 0) {
+			r->held = (uint32_t)got;
+			from->active_ms = (uint32_t)w->now_ms;
+			if (surely_drained(pipe, got)) {
+				from->ready &= ~(uint32_t)LBS_LEG_IN;
+				/* The FIN came after these bytes. An error may have too: read on. */
+				if ((from->ready & (LBS_LEG_RDHUP | LBS_LEG_ERROR)) == LBS_LEG_RDHUP)
+					r->flags |= LBS_RELAY_END;
+				else if (from->ready & LBS_LEG_ERROR)
+					from->ready |= LBS_LEG_IN;
+			}
+		} else if (got == 0) {
+			r->flags |= LBS_RELAY_END;
+		} else if (errno == EAGAIN) {
+			from->ready &= ~(uint32_t)LBS_LEG_IN;
+		} else if (errno != EINTR) {
+			give_pipe(w, r);
+			return RELAY_SOURCE_BROKEN;
+		}
+	}
+	give_pipe(w, r);
+	return RELAY_OK;
+}

@@ -1,0 +1,481 @@
+#include "session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "connect.h"
+#include "net.h"
+#include "relay.h"
+#include "session_end.h"
+
+#define BOTH ((1U << LBS_CLIENT) | (1U << LBS_SERVER))
+/* How long a killed session may take to deliver what it holds for its client. */
+#define KILL_BOUND_MS 1000U
+/* The same without an order, if no idle timeout bounds it. */
+#define QUIET_BOUND_MS 60000U
+/* How often a resetting session looks at its send queue. */
+#define LOOK_AGAIN_MS 8U
+
+static uint32_t past(const struct worker *w, uint32_t then)
+{
+	return (uint32_t)w->now_ms - then;
+}
+
+/* ---- records ---- */
+
+int session_has_room(const struct worker *w)
+{
+	return w->head->free_head != LBS_NONE || w->head->high < w->ledger->header->sizes.sessions;
+}
+
+static uint32_t take_record(struct worker *w)
+{
+	uint32_t session = w->head->free_head;
+
+	if (session != LBS_NONE) {
+		w->head->free_head = w->sessions[session].free_next;
+		return session;
+	}
+	assert(w->head->high < w->ledger->header->sizes.sessions);
+	session = w->head->high;
+	__atomic_store_n(&w->head->high, session + 1, __ATOMIC_RELEASE);
+	return session;
+}
+
+void session_free_closed(struct worker *w)
+{
+	while (w->closed_first != LBS_NONE) {
+		uint32_t session = w->closed_first;
+		lbs_session *s = &w->sessions[session];
+
+		w->closed_first = s->free_next;
+		s->magic = 0;
+		__atomic_store_n(&s->state, LBS_FREE, __ATOMIC_RELEASE);
+		s->free_next = w->head->free_head;
+		w->head->free_head = session;
+	}
+}
+
+/* Copy what the session needs of the plan: it never looks back for these. */
+static void copy_plan(const struct plan *plan, const lbs_frontend_row *f, lbs_session *s)
+{
+	const lbs_backend_row *b = f->backend == LBS_NONE ? NULL : plan->backends[f->backend];
+
+	s->backend = f->backend;
+	s->timeout_client = f->timeout_client;
+	s->timeout_client_fin = f->timeout_client_fin;
+	if (!b)
+		return;
+	s->timeout_connect = b->timeout_connect;
+	s->timeout_server = b->timeout_server;
+	s->timeout_server_fin = b->timeout_server_fin;
+	s->timeout_tunnel = b->timeout_tunnel;
+	s->retries_left = b->retries;
+}
+
+void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
+		   const struct sockaddr_storage *client)
+{
+	const lbs_frontend_row *f = w->plan->frontends[listener->frontend];
+	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+	uint32_t session = take_record(w);
+	lbs_session *s = &w->sessions[session];
+
+	memset(s, 0, sizeof(*s));
+	s->magic = SESSION_MAGIC;
+	s->cause = LBS_CAUSE_NONE;
+	s->phase = LBS_PHASE_NONE;
+	s->serial = (uint64_t)w->number << 56 | ++w->head->serial;
+	s->accepted_ms = w->now_ms;
+	s->accepted_wall_ms = w->wall_ms;
+	s->listener = listener->number;
+	s->frontend = listener->frontend;
+	s->slot = LBS_NONE;
+	s->legs[LBS_CLIENT] = (lbs_leg){.fd = fd, .active_ms = (uint32_t)w->now_ms};
+	s->legs[LBS_SERVER] = (lbs_leg){.fd = -1};
+	s->relays[LBS_CLIENT].pipe = LBS_NONE;
+	s->relays[LBS_SERVER].pipe = LBS_NONE;
+	copy_plan(w->plan, f, s);
+	net_note_client(s, client);
+	if (listener->want_destination)
+		net_note_destination(s, fd);
+	__atomic_store_n(&s->state, LBS_PAUSING, __ATOMIC_RELEASE);
+	count(&w->head->counters.accepted, 1);
+	count(&w->frontend_totals[s->frontend].sessions, 1);
+	if (s->backend != LBS_NONE) {
+		gauge_up_to(&w->backend_gauges[s->backend], 0);
+		count(&w->backend_totals[s->backend].sessions, 1);
+	}
+	event.data.u64 = tag_make(TAG_LEG, s->serial, session * 2 + LBS_CLIENT);
+	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+		session_reason(s, LBS_CAUSE_RESOURCE, LBS_PHASE_CONNECT);
+		session_end(w, session, BOTH);
+		return;
+	}
+	connect_begin(w, session);
+}
+
+/* ---- timeouts of an established session (FEATURES A.7) ---- */
+
+/* Does `timeout tunnel` hold for this leg, in place of its own one? */
+static int in_tunnel(const lbs_session *s, int side)
+{
+	uint32_t fin = side == LBS_CLIENT ? s->timeout_client_fin : s->timeout_server_fin;
+
+	return s->timeout_tunnel && !(fin && (s->relays[!side].flags & LBS_RELAY_SHUT));
+}
+
+/* After how long without progress on this leg it has timed out; 0: never. */
+static uint32_t limit_of(const lbs_session *s, int side)
+{
+	uint32_t fin = side == LBS_CLIENT ? s->timeout_client_fin : s->timeout_server_fin;
+
+	if ((s->relays[side].flags & LBS_RELAY_END) && !s->relays[!side].held)
+		return 0;
+	if (fin && (s->relays[!side].flags & LBS_RELAY_SHUT))
+		return fin;
+	if (s->timeout_tunnel)
+		return s->timeout_tunnel;
+	return side == LBS_CLIENT ? s->timeout_client : s->timeout_server;
+}
+
+/* How long since the leg made progress. A tunnel is idle when both legs are. */
+static uint32_t idle_of(const struct worker *w, const lbs_session *s, int side)
+{
+	uint32_t idle = past(w, s->legs[side].active_ms);
+	uint32_t other = past(w, s->legs[!side].active_ms);
+
+	return in_tunnel(s, side) && other < idle ? other : idle;
+}
+
+/* Let the timer fire when the first of the two legs could time out. */
+static void arm(struct worker *w, uint32_t session)
+{
+	const lbs_session *s = &w->sessions[session];
+	uint64_t best = 0;
+
+	for (int side = 0; side < 2; side++) {
+		uint32_t limit = limit_of(s, side);
+		uint32_t idle = idle_of(w, s, side);
+		uint64_t at = w->now_ms + (idle < limit ? limit - idle : 0);
+
+		if (limit && (!best || at < best))
+			best = at;
+	}
+	if (best)
+		timers_set(&w->timers, session, best);
+	else
+		timers_clear(&w->timers, session);
+}
+
+/* ---- resetting: deliver what is left to one leg, then reset it ---- */
+
+static int last_leg(const lbs_session *s)
+{
+	return s->flags & LBS_SESSION_RESET_SERVER ? LBS_SERVER : LBS_CLIENT;
+}
+
+/* Go on delivering; end the session when nothing is left, or when it takes too long. */
+static void resetting(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+	int target = last_leg(s);
+	lbs_relay *r = &s->relays[!target];
+	uint32_t limit = target == LBS_CLIENT ? s->timeout_client : s->timeout_server;
+	uint32_t backlog;
+
+	if (relay_flush(w, session, !target) != RELAY_OK) {
+		session_end(w, session, BOTH);
+		return;
+	}
+	backlog = r->held + (uint32_t)net_unsent(s->legs[target].fd);
+	if (backlog < s->backlog) {
+		s->backlog = backlog;
+		if (!(s->flags & LBS_SESSION_KILLED))
+			s->attempt_ms = (uint32_t)w->now_ms;
+	}
+	if (s->flags & LBS_SESSION_KILLED)
+		limit = KILL_BOUND_MS;
+	else if (!limit || limit > QUIET_BOUND_MS)
+		limit = QUIET_BOUND_MS;
+	if (!backlog || past(w, s->attempt_ms) >= limit) {
+		session_end(w, session, BOTH);
+		return;
+	}
+	timers_set(&w->timers, session, w->now_ms + LOOK_AGAIN_MS);
+}
+
+/* The leg `gone` is of no more use: reset it, and the other one after it has got what we
+ * hold for it. A reset throws away what the peer's kernel has not acknowledged. */
+static void begin_reset(struct worker *w, uint32_t session, int gone)
+{
+	lbs_session *s = &w->sessions[session];
+	int target = !gone;
+
+	relay_abandon(w, session, target);
+	queue_remove(w, session * 2 + (uint32_t)gone);
+	net_reset(s->legs[gone].fd);
+	s->legs[gone].fd = -1;
+	if (gone == LBS_SERVER)
+		session_leave_slot(w, session);
+	if (target == LBS_SERVER)
+		s->flags |= LBS_SESSION_RESET_SERVER;
+	s->attempt_ms = (uint32_t)w->now_ms;
+	s->backlog = UINT32_MAX;
+	s->state = LBS_RESETTING;
+	resetting(w, session);
+}
+
+/* ---- established ---- */
+
+/* A leg broke (its peer reset it, or the kernel gave it up). */
+static void leg_broken(struct worker *w, uint32_t session, int side)
+{
+	lbs_session *s = &w->sessions[session];
+
+	session_reason(s, side == LBS_CLIENT ? LBS_CAUSE_CLIENT : LBS_CAUSE_SERVER,
+		       LBS_PHASE_DATA);
+	begin_reset(w, session, side);
+}
+
+/* Carry a direction's end across, once it is delivered. 0, or -1 if the leg is broken. */
+static int pass_end(struct worker *w, lbs_session *s, int side)
+{
+	lbs_relay *r = &s->relays[side];
+
+	if (!relay_done(r) || (r->flags & LBS_RELAY_SHUT))
+		return 0;
+	r->flags |= LBS_RELAY_SHUT;
+	/* From now on the -fin timeout runs on the other leg. */
+	s->legs[!side].active_ms = (uint32_t)w->now_ms;
+	return shutdown(s->legs[!side].fd, SHUT_WR) < 0 ? -1 : 0;
+}
+
+/* Writing to leg `side` failed. What it sent before may still be read: the other
+ * direction goes on until that is delivered and reading fails too. */
+static void stop_writing(struct worker *w, uint32_t session, int side)
+{
+	lbs_session *s = &w->sessions[session];
+
+	relay_abandon(w, session, !side);
+	s->relays[!side].flags |= LBS_RELAY_END | LBS_RELAY_SHUT | LBS_RELAY_LOST;
+	s->legs[side].ready |= LBS_LEG_IN | LBS_LEG_ERROR;
+}
+
+/* Move what can be moved both ways, and draw the conclusions. The session may have
+ * ended on return. */
+static void run(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+	uint32_t before = s->relays[0].flags + s->relays[1].flags;
+
+	for (int side = 0; side < 2; side++) {
+		enum relay_result result = relay_move(w, session, side);
+
+		if (result == RELAY_SOURCE_BROKEN) {
+			leg_broken(w, session, side);
+			return;
+		}
+		if (result == RELAY_TARGET_BROKEN) {
+			stop_writing(w, session, !side);
+			/* Reading from that leg comes next, or came before this pass. */
+			if (side == LBS_SERVER)
+				side = -1;
+		}
+	}
+	for (int side = 0; side < 2; side++) {
+		lbs_relay *r = &s->relays[side];
+		/* No more to read from a leg that can not be written to either. */
+		int dead = (s->relays[!side].flags & LBS_RELAY_LOST) ||
+			   (s->legs[side].ready & LBS_LEG_ERROR);
+
+		if (relay_done(r) && dead) {
+			leg_broken(w, session, side);
+			return;
+		}
+	}
+	if (relay_done(&s->relays[0]) && relay_done(&s->relays[1])) {
+		session_end(w, session, 0);
+		return;
+	}
+	if (pass_end(w, s, LBS_CLIENT) < 0) {
+		leg_broken(w, session, LBS_SERVER);
+		return;
+	}
+	if (pass_end(w, s, LBS_SERVER) < 0) {
+		leg_broken(w, session, LBS_CLIENT);
+		return;
+	}
+	/* Arming is lazy: only these can make the first deadline an earlier one. */
+	if (before != s->relays[0].flags + s->relays[1].flags ||
+	    ((s->relays[0].flags | s->relays[1].flags) & LBS_RELAY_END))
+		arm(w, session);
+}
+
+static void established(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+
+	s->connected_ms = w->now_ms ? w->now_ms : 1;
+	s->legs[LBS_SERVER].active_ms = (uint32_t)w->now_ms;
+	s->legs[LBS_CLIENT].active_ms = (uint32_t)w->now_ms;
+	s->legs[LBS_SERVER].ready |= LBS_LEG_OUT;
+	s->legs[LBS_CLIENT].ready |= LBS_LEG_OUT;
+	__atomic_store_n(&s->state, LBS_ESTABLISHED, __ATOMIC_RELEASE);
+	session_tell_connected(w, session);
+	timers_clear(&w->timers, session);
+	arm(w, session);
+	run(w, session);
+}
+
+/* Did the client leave before it had a server? Half-closing counts as leaving when it
+ * has sent nothing, or with `option abortonclose`. */
+static int client_left(struct worker *w, const lbs_session *s)
+{
+	const lbs_backend_row *b = s->backend == LBS_NONE ? NULL : w->plan->backends[s->backend];
+	const lbs_leg *client = &s->legs[LBS_CLIENT];
+
+	if (client->ready & LBS_LEG_ERROR)
+		return 1;
+	return (client->ready & LBS_LEG_RDHUP) &&
+	       ((b && b->abortonclose) || net_unread(client->fd) == 0);
+}
+
+void session_event(struct worker *w, uint32_t session, int side, uint32_t events)
+{
+	lbs_session *s = &w->sessions[session];
+	lbs_leg *leg = &s->legs[side];
+	int failed = !!(events & (EPOLLERR | EPOLLHUP));
+
+	if (events & EPOLLIN)
+		leg->ready |= LBS_LEG_IN;
+	if (events & EPOLLOUT)
+		leg->ready |= LBS_LEG_OUT;
+	if (events & EPOLLRDHUP)
+		leg->ready |= LBS_LEG_RDHUP;
+	/* HUP alone: both directions are shut, which two FINs do as well. */
+	if (events & EPOLLERR)
+		leg->ready |= LBS_LEG_ERROR | LBS_LEG_IN | LBS_LEG_OUT;
+	else if (events & EPOLLHUP)
+		leg->ready |= LBS_LEG_IN | LBS_LEG_OUT;
+	switch (s->state) {
+	case LBS_CONNECTING:
+		if (side == LBS_SERVER && failed) {
+			int error = net_error(leg->fd);
+
+			connect_failed(w, session, error ? error : -ECONNREFUSED);
+			return;
+		}
+		if (side == LBS_SERVER && (events & EPOLLOUT)) {
+			established(w, session);
+			return;
+		}
+		/* fall through */
+	case LBS_PAUSING:
+		if (side == LBS_CLIENT && client_left(w, s)) {
+			session_reason(s, LBS_CAUSE_CLIENT, LBS_PHASE_CONNECT);
+			session_end(w, session, 1U << LBS_SERVER);
+		}
+		return;
+	case LBS_ESTABLISHED:
+		run(w, session);
+		return;
+	case LBS_RESETTING:
+		if (failed && side == last_leg(s))
+			session_end(w, session, BOTH);
+		else
+			resetting(w, session);
+		return;
+	default:
+		return;
+	}
+}
+
+/* An established session's timer: end what has timed out. */
+static void idle(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+
+	for (int side = 0; side < 2; side++) {
+		uint32_t limit = limit_of(s, side);
+
+		if (!limit || idle_of(w, s, side) < limit)
+			continue;
+		session_reason(s,
+			       side == LBS_CLIENT || in_tunnel(s, side)
+				       ? LBS_CAUSE_CLIENT_TIMEOUT
+				       : LBS_CAUSE_SERVER_TIMEOUT,
+			       LBS_PHASE_DATA);
+		if (s->relays[!side].held) {
+			/* It takes nothing any more, and what we hold for it is lost: the
+			 * end must not look like a clean one, to either of them. */
+			session_end(w, session, BOTH);
+			return;
+		}
+		s->relays[side].flags |= LBS_RELAY_END;
+	}
+	arm(w, session);
+	run(w, session);
+}
+
+void session_timer(struct worker *w, uint32_t session)
+{
+	switch (w->sessions[session].state) {
+	case LBS_CONNECTING:
+		connect_failed(w, session, -ETIMEDOUT);
+		return;
+	case LBS_PAUSING:
+		connect_again(w, session);
+		return;
+	case LBS_ESTABLISHED:
+		idle(w, session);
+		return;
+	case LBS_RESETTING:
+		resetting(w, session);
+		return;
+	default:
+		assert(!"a closed session has no timer");
+	}
+}
+
+void session_turn(struct worker *w, uint32_t member)
+{
+	if (w->sessions[member / 2].state == LBS_ESTABLISHED)
+		run(w, member / 2);
+}
+
+void session_kill(struct worker *w, uint32_t session, enum lbs_cause cause)
+{
+	lbs_session *s = &w->sessions[session];
+
+	switch (s->state) {
+	case LBS_CONNECTING:
+	case LBS_PAUSING:
+		if (cause == LBS_CAUSE_DOWN) {
+			connect_elsewhere(w, session);
+			return;
+		}
+		session_reason(s, cause, LBS_PHASE_CONNECT);
+		session_end(w, session, BOTH);
+		return;
+	case LBS_ESTABLISHED:
+		/* HAProxy's letters for an order of the operator are KC, UC (FEATURES A.7);
+		 * a mark-down is told as what it is. */
+		session_reason(s, cause,
+			       cause == LBS_CAUSE_DOWN ? LBS_PHASE_DATA : LBS_PHASE_CONNECT);
+		s->flags |= LBS_SESSION_KILLED;
+		begin_reset(w, session, LBS_SERVER);
+		return;
+	case LBS_RESETTING:
+		if (last_leg(s) == LBS_SERVER)
+			session_end(w, session, BOTH);
+		else
+			s->flags |= LBS_SESSION_KILLED;
+		return;
+	default:
+		return;
+	}
+}

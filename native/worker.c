@@ -1,0 +1,392 @@
+#include "worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "accept.h"
+#include "session.h"
+
+#define BATCH 256
+/* Sessions killed between two looks at the sockets. */
+#define KILL_CHUNK 512U
+
+/* ---- queues of directions ---- */
+
+static lbs_relay *relay_at(struct worker *w, uint32_t member)
+{
+	return &w->sessions[member / 2].relays[member % 2];
+}
+
+void queue_add(struct worker *w, struct queue *q, uint32_t member)
+{
+	lbs_relay *r = relay_at(w, member);
+
+	if (r->queue == q->name)
+		return;
+	assert(r->queue == QUEUE_NONE);
+	r->queue = q->name;
+	r->queue_next = LBS_NONE;
+	r->queue_prev = q->last;
+	if (q->last != LBS_NONE)
+		relay_at(w, q->last)->queue_next = member;
+	else
+		q->first = member;
+	q->last = member;
+}
+
+void queue_remove(struct worker *w, uint32_t member)
+{
+	lbs_relay *r = relay_at(w, member);
+	struct queue *q = r->queue == QUEUE_PIPE ? &w->for_pipe : &w->for_turn;
+
+	if (r->queue == QUEUE_NONE)
+		return;
+	if (r->queue_prev != LBS_NONE)
+		relay_at(w, r->queue_prev)->queue_next = r->queue_next;
+	else
+		q->first = r->queue_next;
+	if (r->queue_next != LBS_NONE)
+		relay_at(w, r->queue_next)->queue_prev = r->queue_prev;
+	else
+		q->last = r->queue_prev;
+	r->queue = QUEUE_NONE;
+}
+
+uint32_t queue_pop(struct worker *w, struct queue *q)
+{
+	uint32_t member = q->first;
+
+	if (member != LBS_NONE)
+		queue_remove(w, member);
+	return member;
+}
+
+/* ---- small services ---- */
+
+uint64_t worker_random(struct worker *w)
+{
+	/* xorshift64 (Marsaglia 2003) */
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return w->random >> 16;
+}
+
+lbs_event *worker_event(struct worker *w, enum lbs_event_kind kind)
+{
+	lbs_event *event = ring_place(w->ring);
+
+	if (!event) {
+		count(&w->head->counters.events_dropped, 1);
+		return NULL;
+	}
+	event->kind = (uint8_t)kind;
+	event->thread = (uint8_t)w->number;
+	return event;
+}
+
+void worker_tell(struct worker *w)
+{
+	ring_commit(w->ring);
+}
+
+/* Tell something that is a number and a count. */
+static void tell_number(struct worker *w, enum lbs_event_kind kind, uint32_t number, uint32_t n)
+{
+	lbs_event *event = worker_event(w, kind);
+
+	if (!event)
+		return;
+	event->number = number;
+	event->amount = n;
+	worker_tell(w);
+}
+
+void worker_place_freed(struct worker *w)
+{
+	uint64_t waiting = __atomic_load_n(w->paused_threads, __ATOMIC_SEQ_CST);
+
+	if (!waiting)
+		return;
+	waiting = __atomic_exchange_n(w->paused_threads, 0, __ATOMIC_SEQ_CST);
+	for (uint32_t t = 0; t < w->peer_count; t++)
+		if (waiting >> t & 1) {
+			__atomic_store_n(&w->peers[t].accept_retry, 1, __ATOMIC_RELEASE);
+			mailbox_signal(&w->peers[t].mailbox);
+		}
+}
+
+static void read_clocks(struct worker *w)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	w->now_ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	clock_gettime(CLOCK_REALTIME, &t);
+	w->wall_ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* ---- commands ---- */
+
+/* Kill a chunk of a slot's sessions; 1 when all are done. */
+static int kill_slot(struct worker *w, const struct command *c)
+{
+	if (c->slot >= w->ledger->header->sizes.slots)
+		return 1;
+	if (w->kill_next == LBS_NONE)
+		w->kill_next = w->slot_heads[c->slot];
+	for (uint32_t i = 0; i < KILL_CHUNK && w->kill_next != LBS_NONE; i++) {
+		uint32_t session = w->kill_next;
+
+		w->kill_next = w->sessions[session].slot_next;
+		session_kill(w, session, (enum lbs_cause)c->cause);
+		w->kill_count++;
+	}
+	if (w->kill_next != LBS_NONE)
+		return 0;
+	tell_number(w, LBS_EVENT_KILLED, c->slot, w->kill_count);
+	w->kill_count = 0;
+	return 1;
+}
+
+static void kill_all(struct worker *w, const struct command *c)
+{
+	for (uint32_t i = 0; i < w->head->high; i++)
+		if (w->sessions[i].magic == SESSION_MAGIC)
+			session_kill(w, i, (enum lbs_cause)c->cause);
+}
+
+static void kill_session(struct worker *w, const struct command *c)
+{
+	for (uint32_t i = 0; i < w->head->high; i++)
+		if (w->sessions[i].magic == SESSION_MAGIC && w->sessions[i].serial == c->serial)
+			session_kill(w, i, (enum lbs_cause)c->cause);
+}
+
+static void take_plan(struct worker *w, struct plan *plan)
+{
+	struct plan *old = w->plan;
+
+	w->plan = plan;
+	count(&w->head->counters.generation, plan->generation - w->head->counters.generation);
+	accept_follow_plan(w);
+	plan_release(old);
+	tell_number(w, LBS_EVENT_PLAN_TAKEN, (uint32_t)plan->generation, 0);
+}
+
+/* Obey what is in the mailbox. 1 if there is more to do at once. */
+static int obey(struct worker *w)
+{
+	const struct command *c;
+
+	while (!w->stopping && (c = mailbox_peek(&w->mailbox))) {
+		switch ((enum command_kind)c->kind) {
+		case COMMAND_PLAN:
+			take_plan(w, c->plan);
+			break;
+		case COMMAND_KILL_SLOT:
+			if (!kill_slot(w, c))
+				return 1;
+			break;
+		case COMMAND_KILL_ALL:
+			kill_all(w, c);
+			break;
+		case COMMAND_KILL_SESSION:
+			kill_session(w, c);
+			break;
+		case COMMAND_STOP:
+			w->stopping = 1;
+			break;
+		}
+		mailbox_next(&w->mailbox);
+	}
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static void dispatch(struct worker *w, const struct epoll_event *event)
+{
+	uint64_t tag = event->data.u64;
+	uint32_t number = (uint32_t)tag;
+	uint64_t signals;
+	lbs_session *s;
+
+	switch ((enum tag_kind)(tag >> 56)) {
+	case TAG_MAILBOX:
+		/* Only resets the eventfd: the mailbox is looked at after every batch. */
+		if (read(w->mailbox.event_fd, &signals, sizeof(signals)) < 0)
+			assert(errno == EAGAIN);
+		return;
+	case TAG_LISTENER:
+		accept_ready(w, number);
+		return;
+	case TAG_LEG:
+		s = &w->sessions[number / 2];
+		/* Ended earlier in this batch, or what follows it in its record. */
+		if (s->magic != SESSION_MAGIC || ((s->serial ^ tag >> 32) & 0xffffff))
+			return;
+		session_event(w, number / 2, (int)(number % 2), event->events);
+		return;
+	}
+	assert(!"epoll handed back a tag that nobody made");
+}
+
+static int wait_ms(const struct worker *w, int busy)
+{
+	int wait = timers_wait_ms(&w->timers, w->now_ms);
+
+	if (busy)
+		return 0;
+	if (w->accept_retry_ms) {
+		int retry = w->accept_retry_ms > w->now_ms ? (int)(w->accept_retry_ms - w->now_ms)
+							   : 0;
+
+		if (wait < 0 || retry < wait)
+			wait = retry;
+	}
+	return wait;
+}
+
+/* Give each direction that waits for its turn one; those it adds wait for the next. */
+static void take_turns(struct worker *w)
+{
+	uint32_t last = w->for_turn.last;
+	uint32_t member;
+
+	while ((member = queue_pop(w, &w->for_turn)) != LBS_NONE) {
+		session_turn(w, member);
+		if (member == last)
+			break;
+	}
+}
+
+int worker_run(struct worker *w)
+{
+	struct epoll_event events[BATCH];
+	sigset_t pipe_signal;
+	int busy = 0;
+
+	sigemptyset(&pipe_signal);
+	sigaddset(&pipe_signal, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
+	read_clocks(w);
+	while (!w->stopping) {
+		int ready = epoll_wait(w->epoll, events, BATCH, wait_ms(w, busy));
+		uint32_t session;
+
+		if (ready < 0 && errno != EINTR)
+			return -errno;
+		w->batch++;
+		count(&w->head->counters.batches, 1);
+		read_clocks(w);
+		for (int i = 0; i < ready; i++)
+			dispatch(w, &events[i]);
+		take_turns(w);
+		while ((session = timers_due(&w->timers, w->now_ms)) != LBS_NONE)
+			session_timer(w, session);
+		session_free_closed(w);
+		busy = obey(w);
+		session_free_closed(w);
+		accept_resume(w);
+		busy |= w->for_turn.first != LBS_NONE;
+		if (ring_must_signal(w->ring)) {
+			uint64_t one = 1;
+			ssize_t written = write(w->events_fd, &one, sizeof(one));
+
+			(void)written;
+		}
+	}
+	tell_number(w, LBS_EVENT_STOPPED, 0, 0);
+	if (ring_must_signal(w->ring)) {
+		uint64_t one = 1;
+		ssize_t written = write(w->events_fd, &one, sizeof(one));
+
+		(void)written;
+	}
+	return 0;
+}
+
+/* ---- opening and closing ---- */
+
+int worker_open(struct worker *w, struct ledger *ledger, uint32_t number)
+{
+	const struct ledger_areas *a = &ledger->header->areas;
+	const lbs_sizes *sizes = &ledger->header->sizes;
+
+	w->number = number;
+	w->epoll = -1;
+	w->events_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (w->events_fd < 0)
+		return -errno;
+	read_clocks(w);
+	w->random = w->wall_ms * 2654435761U + number + 1;
+	w->ledger = ledger;
+	w->head = ledger_of(ledger, number, a->head);
+	w->sessions = ledger_of(ledger, number, a->sessions);
+	w->slot_heads = ledger_of(ledger, number, a->slot_heads);
+	w->frontend_totals = ledger_of(ledger, number, a->frontend_totals);
+	w->backend_totals = ledger_of(ledger, number, a->backend_totals);
+	w->slot_totals = ledger_of(ledger, number, a->slot_totals);
+	w->process_gauge = ledger_shared(ledger, a->process_gauge);
+	w->listener_gauges = ledger_shared(ledger, a->listener_gauges);
+	w->frontend_gauges = ledger_shared(ledger, a->frontend_gauges);
+	w->backend_gauges = ledger_shared(ledger, a->backend_gauges);
+	w->slot_gauges = ledger_shared(ledger, a->slot_gauges);
+	w->cursors = ledger_shared(ledger, a->cursors);
+	w->ring = ledger_of(ledger, number, a->ring);
+	w->ring->mask = sizes->events - 1;
+	w->for_pipe = (struct queue){LBS_NONE, LBS_NONE, QUEUE_PIPE};
+	w->for_turn = (struct queue){LBS_NONE, LBS_NONE, QUEUE_TURN};
+	w->closed_first = LBS_NONE;
+	w->kill_next = LBS_NONE;
+	w->pipes = (struct pipes){
+		.head = w->head,
+		.table = ledger_of(ledger, number, a->pipes),
+		.open_everywhere = &ledger->header->pipes_open,
+		.places = sizes->pipes,
+	};
+	timers_init(&w->timers, w->sessions, w->now_ms);
+	return mailbox_open(&w->mailbox);
+}
+
+/* Close what a session still holds; nobody is told. */
+static void close_session(struct worker *w, lbs_session *s)
+{
+	for (int side = 0; side < 2; side++) {
+		if (s->legs[side].fd >= 0)
+			close(s->legs[side].fd);
+		if (s->relays[side].pipe != LBS_NONE)
+			pipes_drop(&w->pipes, s->relays[side].pipe);
+	}
+	s->magic = 0;
+}
+
+void worker_close(struct worker *w)
+{
+	const struct command *c;
+
+	if (!w->ledger)
+		return;
+	for (uint32_t i = 0; i < w->head->high; i++)
+		if (w->sessions[i].magic == SESSION_MAGIC)
+			close_session(w, &w->sessions[i]);
+	pipes_close(&w->pipes);
+	while ((c = mailbox_peek(&w->mailbox))) {
+		if (c->kind == COMMAND_PLAN)
+			plan_release(c->plan);
+		mailbox_next(&w->mailbox);
+	}
+	plan_release(w->plan);
+	w->plan = NULL;
+	mailbox_close(&w->mailbox);
+	if (w->events_fd >= 0)
+		close(w->events_fd);
+	w->events_fd = -1;
+}

@@ -1,0 +1,138 @@
+/* One relay thread: what it owns, and the loop that drives it. */
+#ifndef LBS_WORKER_H
+#define LBS_WORKER_H
+
+#include <stdint.h>
+
+#include "ledger.h"
+#include "mailbox.h"
+#include "pipes.h"
+#include "plan.h"
+#include "ring.h"
+#include "timers.h"
+
+/* A list of directions (session * 2 + side), linked through the records. */
+struct queue {
+	uint32_t first;
+	uint32_t last;
+	uint32_t name; /* what lbs_relay.queue holds for members */
+};
+
+enum { QUEUE_NONE = 0, QUEUE_PIPE = 1, QUEUE_TURN = 2 };
+
+/* A listening socket as this thread sees it. */
+struct acceptor {
+	int32_t fd;       /* -1: none */
+	uint8_t watched;  /* in epoll */
+	uint32_t burst;   /* accepts to try at the next wake-up */
+	uint64_t batch;   /* of the last wake-up */
+};
+
+struct plane_shared;
+
+struct worker {
+	uint32_t number;
+	int epoll;
+	int events_fd; /* Python waits on it */
+	int stopping;
+	uint64_t now_ms;
+	uint64_t wall_ms;
+	uint64_t batch;
+	uint64_t random;
+	struct plan *plan;
+	struct ledger *ledger;
+	uint64_t *paused_threads; /* bit per thread that waits for a free place */
+	struct worker *peers;     /* all workers, this one among them */
+	uint32_t peer_count;
+	/* in the ledger */
+	struct ledger_thread *head;
+	lbs_session *sessions;
+	uint32_t *slot_heads;
+	lbs_totals *frontend_totals;
+	lbs_totals *backend_totals;
+	lbs_totals *slot_totals;
+	lbs_gauge *process_gauge;
+	lbs_gauge *listener_gauges;
+	lbs_gauge *frontend_gauges;
+	lbs_gauge *backend_gauges;
+	lbs_gauge *slot_gauges;
+	uint32_t *cursors;
+	struct ring *ring;
+	/* private */
+	struct pipes pipes;
+	struct timers timers;
+	struct queue for_pipe;
+	struct queue for_turn;
+	struct acceptor *acceptors;
+	int accept_retry; /* some acceptor is paused here */
+	uint64_t accept_retry_ms;
+	uint64_t accept_told_ms; /* when a shortage was last reported */
+	uint32_t closed_first; /* ended in this batch, to be freed at its end */
+	uint32_t kill_next;    /* a killing under way: where to go on */
+	uint32_t kill_count;
+	struct mailbox mailbox;
+};
+
+/* What epoll hands back: a kind, 24 bits of the session's serial, and a number. */
+enum tag_kind { TAG_MAILBOX = 1, TAG_LISTENER, TAG_LEG };
+
+static inline uint64_t tag_make(enum tag_kind kind, uint64_t serial, uint32_t number)
+{
+	return (uint64_t)kind << 56 | (serial & 0xffffff) << 32 | number;
+}
+
+static inline void count(uint64_t *counter, uint64_t more)
+{
+	__atomic_store_n(counter, *counter + more, __ATOMIC_RELAXED);
+}
+
+/* One more on a gauge all threads share, unless it stands at the limit (0: none). */
+static inline int gauge_up_to(lbs_gauge *gauge, uint32_t limit)
+{
+	uint32_t now = __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
+	uint32_t max = __atomic_load_n(&gauge->max, __ATOMIC_RELAXED);
+
+	do {
+		if (limit && now >= limit)
+			return 0;
+	} while (!__atomic_compare_exchange_n(&gauge->now, &now, now + 1, 1, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
+	while (now + 1 > max && !__atomic_compare_exchange_n(&gauge->max, &max, now + 1, 1,
+							     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	return 1;
+}
+
+static inline void gauge_down(lbs_gauge *gauge)
+{
+	__atomic_fetch_sub(&gauge->now, 1, __ATOMIC_RELAXED);
+}
+
+static inline uint32_t gauge_read(const lbs_gauge *gauge)
+{
+	return __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
+}
+
+/* Append to and remove from a queue of directions; a member of none is left alone. */
+void queue_add(struct worker *worker, struct queue *queue, uint32_t member);
+void queue_remove(struct worker *worker, uint32_t member);
+uint32_t queue_pop(struct worker *worker, struct queue *queue);
+
+/* A fresh random number. */
+uint64_t worker_random(struct worker *worker);
+
+/* An event to fill, or NULL (counted as dropped). worker_tell makes it visible. */
+lbs_event *worker_event(struct worker *worker, enum lbs_event_kind kind);
+void worker_tell(struct worker *worker);
+
+/* Some session ended: threads that wait for a free place may try again. */
+void worker_place_freed(struct worker *worker);
+
+/* Prepare a worker over its part of the ledger; undo. */
+int worker_open(struct worker *worker, struct ledger *ledger, uint32_t number);
+void worker_close(struct worker *worker);
+
+/* The loop: returns 0 when told to stop, or -errno. */
+int worker_run(struct worker *worker);
+
+#endif
