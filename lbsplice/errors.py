@@ -28,5 +28,9 @@ class DataplaneError(LbspliceError):
     """The C workers refused something or report a broken state."""
 
 
+class DataplaneBusy(DataplaneError):
+    """A worker's mailbox is full; the same order may be given again in a moment."""
+
+
 class LabError(LbspliceError):
     """A scene of the lab that could not be set up."""

@@ -9,14 +9,14 @@ import errno
 import os
 import select
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from lbsplice.dataplane import ledger
 from lbsplice.dataplane.binding import ffi, lib
 from lbsplice.dataplane.counters import Counters
 from lbsplice.dataplane.events import EventReader
 from lbsplice.dataplane.load import Rows
-from lbsplice.errors import DataplaneError, PlanError
+from lbsplice.errors import DataplaneBusy, DataplaneError, PlanError
 from lbsplice.plan.tables import Plan
 from lbsplice.terms import Cause
 
@@ -30,7 +30,6 @@ class Workers:
     def __init__(self, sizes: ledger.Sizes, *, max_pipes: int, pipe_bytes: int = 0) -> None:
         self.sizes = sizes
         self._threads: list[threading.Thread] = []
-        self._results: dict[int, int] = {}
         self._epolls: list[select.epoll] = []
         self.memfd = ledger.create(sizes)
         error = ffi.new("int *")
@@ -42,8 +41,9 @@ class Workers:
         self.readers = [EventReader(self._plane, thread) for thread in range(sizes.threads)]
         self.event_fds: list[int] = []
 
-    def start(self) -> None:
-        """Start every thread. Their event descriptors are in `event_fds` then."""
+    def start(self, on_return: Callable[[int, int], None] | None = None) -> None:
+        """Start every thread. Their event descriptors are in `event_fds` then.
+        `on_return(thread, errno)` is called on a thread when it ends."""
         for number in range(self.sizes.threads):
             epoll = select.epoll()
             self._epolls.append(epoll)
@@ -51,12 +51,16 @@ class Workers:
                 _checked(lib.lbs_worker_attach(self._plane, number, epoll.fileno()), "attach")
             )
         for number in range(self.sizes.threads):
-            thread = threading.Thread(target=self._run, args=(number,), name=f"relay-{number}")
+            thread = threading.Thread(
+                target=self._run, args=(number, on_return), name=f"relay-{number}"
+            )
             self._threads.append(thread)
             thread.start()
 
-    def _run(self, number: int) -> None:
-        self._results[number] = lib.lbs_worker_run(self._plane, number)
+    def _run(self, number: int, on_return: Callable[[int, int], None] | None) -> None:
+        result = lib.lbs_worker_run(self._plane, number)
+        if on_return is not None:
+            on_return(number, -result)
 
     def publish(self, plan: Plan, descriptors: Mapping[int, int], maxaccept: int = 0) -> None:
         """Tell every thread to take this plan; `descriptors` has each listener's socket.
@@ -81,13 +85,6 @@ class Workers:
         """The session records of a thread, as a C array of `sizes.sessions`."""
         return lib.lbs_sessions(self._plane, thread)
 
-    def failed(self) -> int | None:
-        """The errno of a thread that returned by itself, or None."""
-        for result in self._results.values():
-            if result:
-                return -result
-        return None
-
     def stop(self) -> None:
         """Stop the threads and join them. Sessions stay as they are."""
         if self._threads:
@@ -106,6 +103,8 @@ class Workers:
 
 
 def _checked(result: int, what: str) -> int:
+    if result == -errno.EAGAIN:
+        raise DataplaneBusy(f"workers could not {what}: a mailbox is full")
     if result < 0:
         raise DataplaneError(f"workers could not {what}: {os.strerror(-result)}")
     return result
