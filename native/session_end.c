@@ -131,12 +131,27 @@ static void close_leg(lbs_leg *leg, int reset)
 	leg->fd = -1;
 }
 
+/* `option nolinger`: after an error nothing of the leg stays behind in the kernel. */
+static unsigned without_linger(const struct worker *w, const lbs_session *s)
+{
+	const lbs_frontend_row *f = frontend_of(w, s);
+	const lbs_backend_row *b = w->plan && s->backend != LBS_NONE
+					   ? w->plan->backends[s->backend]
+					   : NULL;
+
+	if (s->cause == LBS_CAUSE_NONE)
+		return 0;
+	return (f && f->nolinger ? 1U << LBS_CLIENT : 0) |
+	       (b && b->nolinger ? 1U << LBS_SERVER : 0);
+}
+
 void session_end(struct worker *w, uint32_t session, unsigned reset)
 {
 	lbs_session *s = &w->sessions[session];
 	const lbs_frontend_row *f = frontend_of(w, s);
 
 	assert(s->magic == SESSION_MAGIC && s->state != LBS_CLOSED);
+	reset |= without_linger(w, s);
 	timers_clear(&w->timers, session);
 	relay_abandon(w, session, LBS_CLIENT);
 	relay_abandon(w, session, LBS_SERVER);
