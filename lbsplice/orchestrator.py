@@ -57,6 +57,7 @@ class Orchestrator:
         self._hub = hub
         self._maxconn = maxconn
         self.numbers = assign(config)
+        hub.replace(config, self.numbers)
         self._descriptors = {
             self.numbers.listeners[key]: sock.fileno() for key, sock in sockets.items()
         }
@@ -263,6 +264,7 @@ class Orchestrator:
             while records := self.workers.readers[thread].take():
                 self._hear(records)
         self.workers.close()
+        self._hub.close()
         if self._trouble is not None:
             raise self._trouble
 

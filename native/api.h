@@ -77,6 +77,7 @@ typedef struct {
 #define LBS_SESSION_RESET_SERVER 16 /* resetting: the leg to deliver to is the server's */
 #define LBS_SESSION_IN_TIMER 32
 #define LBS_SESSION_ASSIGNED 64    /* a server was chosen at least once */
+#define LBS_SESSION_TOLD 128       /* killed, and the client's reset is on its way */
 
 enum lbs_state {
 	LBS_FREE = 0,

@@ -82,7 +82,8 @@ static uint32_t pick_random(struct worker *w, const lbs_backend_row *b, uint32_t
 	return best;
 }
 
-/* Bob Jenkins's full-avalanche integer hash (6 shifts), which HAProxy's avalanche uses. */
+/* Bob Jenkins's full-avalanche integer hash (6 shifts) and a multiplication: what HAProxy's
+ * avalanche does (lbsplice/plan/hashing.py has the same, with its tests). */
 static uint32_t full_hash(uint32_t a)
 {
 	a = (a + 0x7ed55d16U) + (a << 12);
@@ -90,7 +91,8 @@ static uint32_t full_hash(uint32_t a)
 	a = (a + 0x165667b1U) + (a << 5);
 	a = (a + 0xd3a2646cU) ^ (a << 9);
 	a = (a + 0xfd7046c5U) + (a << 3);
-	return (a ^ 0xb55a4f09U) ^ (a >> 16);
+	a = (a ^ 0xb55a4f09U) ^ (a >> 16);
+	return a * 3221225473U;
 }
 
 /* The XOR of the address's 32-bit words, in host order. */
@@ -144,7 +146,7 @@ static uint32_t pick_source(struct worker *w, const lbs_backend_row *b, const lb
 	if (b->avalanche)
 		hash = full_hash(hash);
 	if (b->points_count)
-		return pick_point(w, b, hash, LBS_NONE);
+		return pick_point(w, b, hash, avoid);
 	return w->plan->entries[b->wheel + hash % b->wheel_count];
 }
 

@@ -128,6 +128,13 @@ void net_reset(int fd)
 	close(fd);
 }
 
+int net_abort(int fd)
+{
+	struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+	return connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
+}
+
 int net_error(int fd)
 {
 	int error = 0;

@@ -14,6 +14,10 @@ int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_
 /* Close so that the peer gets a reset and nothing stays behind. */
 void net_reset(int fd);
 
+/* Send the peer a reset now; the socket stays open, for nothing (tcp(7): AF_UNSPEC).
+ * 0, or -errno if this socket can not do that. */
+int net_abort(int fd);
+
 /* The socket's pending error as -errno, or 0. Uses it up. */
 int net_error(int fd);
 

@@ -187,6 +187,10 @@ static void resetting(struct worker *w, uint32_t session)
 	uint32_t limit = target == LBS_CLIENT ? s->timeout_client : s->timeout_server;
 	uint32_t backlog;
 
+	if (s->flags & LBS_SESSION_TOLD) {
+		session_end(w, session, BOTH);
+		return;
+	}
 	if (relay_flush(w, session, !target) != RELAY_OK) {
 		session_end(w, session, BOTH);
 		return;
@@ -384,6 +388,9 @@ void session_event(struct worker *w, uint32_t session, int side, uint32_t events
 		run(w, session);
 		return;
 	case LBS_RESETTING:
+		/* The killing that told its client closes it as well. */
+		if (s->flags & LBS_SESSION_TOLD)
+			return;
 		if (failed && side == last_leg(s))
 			session_end(w, session, BOTH);
 		else
@@ -447,6 +454,28 @@ void session_turn(struct worker *w, uint32_t member)
 		run(w, member / 2);
 }
 
+/* HAProxy's letters for an order of the operator are KC, UC (FEATURES A.7); a mark-down is
+ * told as what it is. */
+static void reason_killed(lbs_session *s, enum lbs_cause cause)
+{
+	session_reason(s, cause, cause == LBS_CAUSE_DOWN ? LBS_PHASE_DATA : LBS_PHASE_CONNECT);
+	s->flags |= LBS_SESSION_KILLED;
+}
+
+int session_tell_killed(struct worker *w, uint32_t session, enum lbs_cause cause)
+{
+	lbs_session *s = &w->sessions[session];
+	int client = s->legs[LBS_CLIENT].fd;
+
+	if (s->state != LBS_ESTABLISHED || s->relays[LBS_SERVER].held || net_unsent(client) ||
+	    net_abort(client) < 0)
+		return 0;
+	reason_killed(s, cause);
+	s->flags |= LBS_SESSION_TOLD;
+	s->state = LBS_RESETTING;
+	return 1;
+}
+
 void session_kill(struct worker *w, uint32_t session, enum lbs_cause cause)
 {
 	lbs_session *s = &w->sessions[session];
@@ -462,15 +491,11 @@ void session_kill(struct worker *w, uint32_t session, enum lbs_cause cause)
 		session_end(w, session, BOTH);
 		return;
 	case LBS_ESTABLISHED:
-		/* HAProxy's letters for an order of the operator are KC, UC (FEATURES A.7);
-		 * a mark-down is told as what it is. */
-		session_reason(s, cause,
-			       cause == LBS_CAUSE_DOWN ? LBS_PHASE_DATA : LBS_PHASE_CONNECT);
-		s->flags |= LBS_SESSION_KILLED;
+		reason_killed(s, cause);
 		begin_reset(w, session, LBS_SERVER);
 		return;
 	case LBS_RESETTING:
-		if (last_leg(s) == LBS_SERVER)
+		if (last_leg(s) == LBS_SERVER || (s->flags & LBS_SESSION_TOLD))
 			session_end(w, session, BOTH);
 		else
 			s->flags |= LBS_SESSION_KILLED;

@@ -27,6 +27,12 @@ void session_turn(struct worker *worker, uint32_t member);
  * its server's, and ends otherwise. */
 void session_kill(struct worker *worker, uint32_t session, enum lbs_cause cause);
 
+/* The first half of a kill by mark-down: tell the client of an established session, if
+ * nothing has to be delivered to it before. Cheap beside the closing, which session_kill
+ * does: so the last of many clients is told long before the last session is cleaned up.
+ * 1 if the client was told. */
+int session_tell_killed(struct worker *worker, uint32_t session, enum lbs_cause cause);
+
 /* After a batch: free what ended in it. */
 void session_free_closed(struct worker *worker);
 

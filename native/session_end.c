@@ -152,6 +152,8 @@ void session_end(struct worker *w, uint32_t session, unsigned reset)
 
 	assert(s->magic == SESSION_MAGIC && s->state != LBS_CLOSED);
 	reset |= without_linger(w, s);
+	if (s->flags & LBS_SESSION_TOLD)
+		reset &= ~(1U << LBS_CLIENT);
 	timers_clear(&w->timers, session);
 	relay_abandon(w, session, LBS_CLIENT);
 	relay_abandon(w, session, LBS_SERVER);

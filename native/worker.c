@@ -3,9 +3,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -134,23 +136,39 @@ static void read_clocks(struct worker *w)
 
 /* ---- commands ---- */
 
-/* Kill a chunk of a slot's sessions; 1 when all are done. */
+/* Kill a chunk of a slot's sessions; 1 when all are done. Two passes over the slot's list:
+ * the first tells the clients that can be told at once, the second closes. Sessions may
+ * leave the list between chunks; session_leave_slot keeps kill_next right. */
 static int kill_slot(struct worker *w, const struct command *c)
 {
-	if (c->slot >= w->ledger->header->sizes.slots)
-		return 1;
-	if (w->kill_next == LBS_NONE)
+	enum lbs_cause cause = (enum lbs_cause)c->cause;
+
+	if (w->kill_pass == KILL_NONE) {
+		w->kill_pass = KILL_TELL;
 		w->kill_next = w->slot_heads[c->slot];
-	for (uint32_t i = 0; i < KILL_CHUNK && w->kill_next != LBS_NONE; i++) {
+	}
+	for (uint32_t i = 0; i < KILL_CHUNK; i++) {
 		uint32_t session = w->kill_next;
 
+		if (session == LBS_NONE && w->kill_pass == KILL_CLOSE)
+			break;
+		if (session == LBS_NONE) {
+			w->kill_pass = KILL_CLOSE;
+			w->kill_next = w->slot_heads[c->slot];
+			continue;
+		}
 		w->kill_next = w->sessions[session].slot_next;
-		session_kill(w, session, (enum lbs_cause)c->cause);
-		w->kill_count++;
+		if (w->kill_pass == KILL_TELL) {
+			w->kill_count += (uint32_t)session_tell_killed(w, session, cause);
+		} else {
+			w->kill_count += !(w->sessions[session].flags & LBS_SESSION_TOLD);
+			session_kill(w, session, cause);
+		}
 	}
-	if (w->kill_next != LBS_NONE)
+	if (w->kill_pass != KILL_CLOSE || w->kill_next != LBS_NONE)
 		return 0;
 	tell_number(w, LBS_EVENT_KILLED, c->slot, w->kill_count);
+	w->kill_pass = KILL_NONE;
 	w->kill_count = 0;
 	return 1;
 }
@@ -271,8 +289,11 @@ int worker_run(struct worker *w)
 {
 	struct epoll_event events[BATCH];
 	sigset_t pipe_signal;
+	char name[16];
 	int busy = 0;
 
+	snprintf(name, sizeof(name), "relay-%u", w->number);
+	prctl(PR_SET_NAME, name);
 	sigemptyset(&pipe_signal);
 	sigaddset(&pipe_signal, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);

@@ -68,7 +68,8 @@ struct worker {
 	uint64_t accept_retry_ms;
 	uint64_t accept_told_ms; /* when a shortage was last reported */
 	uint32_t closed_first; /* ended in this batch, to be freed at its end */
-	uint32_t kill_next;    /* a killing under way: where to go on */
+	enum { KILL_NONE, KILL_TELL, KILL_CLOSE } kill_pass; /* of a killing under way */
+	uint32_t kill_next; /* where it goes on */
 	uint32_t kill_count;
 	struct mailbox mailbox;
 };

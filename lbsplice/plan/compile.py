@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
-from lbsplice.config.model import AddressKind, Config, KeepAlive, Proxy, Server, Source
+from lbsplice.config.model import AddressKind, Bind, Config, KeepAlive, Proxy, Server, Source
 from lbsplice.errors import PlanError
 from lbsplice.plan import hashing, sockaddr, wheel
 from lbsplice.plan.slots import Numbers, ServerKey
@@ -29,6 +30,7 @@ Weight = Callable[[ServerKey], int]
 """The effective weight of a server now; 0: it may not receive new sessions."""
 
 _IP_KINDS = (AddressKind.IPV4, AddressKind.IPV6)
+_UNIX_KINDS = (AddressKind.UNIX, AddressKind.ABSTRACT)
 _INTERFACE_BYTES = 15
 
 
@@ -109,24 +111,31 @@ def _frontend_row(proxy: Proxy, backend: Proxy | None, numbers: Numbers) -> Fron
 
 
 def _listener_rows(proxy: Proxy, backend: Proxy | None, numbers: Numbers) -> list[ListenerRow]:
-    """Sessions record the address they were accepted on (one system call each) only if
-    something reads it: the default log line, which names it, or a server whose port
-    follows the one the client connected to. A bound address would do for the log where
-    it is no wildcard, but redirected and transparent traffic has others, so it is not
-    taken for one. Unix sockets have no such address."""
-    needed = (_sessions_are_logged(proxy) and not proxy.tcplog) or (
-        backend is not None and any(_port_rule(server)[0] for server in backend.servers)
+    """Sessions record the address they were accepted on, one system call each, only if
+    something reads it: a server whose port follows the one the client connected to, or
+    the default log line, which names it, where the listener's own address does not tell."""
+    logs_it = _sessions_are_logged(proxy) and not proxy.tcplog
+    connects_by_it = backend is not None and any(
+        _port_rule(server)[0] is PortRule.OFFSET for server in backend.servers
     )
     return [
         ListenerRow(
             number=numbers.listeners[proxy.name, index],
             frontend=numbers.frontends[proxy.name],
             maxconn=bind.maxconn or 0,
-            want_destination=needed
-            and bind.endpoint.kind not in (AddressKind.UNIX, AddressKind.ABSTRACT),
+            want_destination=bind.endpoint.kind not in _UNIX_KINDS
+            and (connects_by_it or (logs_it and not _is_one_address(bind))),
         )
         for index, bind in enumerate(proxy.binds)
     ]
+
+
+def _is_one_address(bind: Bind) -> bool:
+    """Do all sessions of this listener come in at the address it is bound to? Not at a
+    wildcard, not at a transparent one; an inherited descriptor's is not known here."""
+    if bind.endpoint.kind not in _IP_KINDS or bind.transparent:
+        return False
+    return not ip_address(bind.endpoint.host).is_unspecified
 
 
 # ---- backends ----

@@ -308,7 +308,11 @@ UNIX = Endpoint(AddressKind.UNIX, "/run/lb.sock")
         (FIXED, WILDCARD, {}, False),
         (FIXED, WILDCARD, {"logs": (LOG,), "tcplog": True}, False),
         (FIXED, WILDCARD, {"logs": (LOG,)}, True),
-        (FIXED, ipv4("127.0.0.1", 1000), {"logs": (LOG,)}, True),
+        (FIXED, ipv4("0.0.0.0", 1000), {"logs": (LOG,)}, True),
+        (FIXED, Endpoint(AddressKind.IPV6, "0::0", 1000), {"logs": (LOG,)}, True),
+        (FIXED, Endpoint(AddressKind.FD, "3"), {"logs": (LOG,)}, True),
+        (FIXED, ipv4("127.0.0.1", 1000), {"logs": (LOG,)}, False),
+        (FIXED, Endpoint(AddressKind.IPV6, "fe80::1%eth0", 1000), {"logs": (LOG,)}, False),
         (FIXED, UNIX, {"logs": (LOG,)}, False),
         (FOLLOWS, ipv4("127.0.0.1", 1000), {}, True),
         (SHIFTED, ipv4("127.0.0.1", 1000), {}, True),
@@ -319,6 +323,12 @@ UNIX = Endpoint(AddressKind.UNIX, "/run/lb.sock")
 def test_destinations_are_recorded_only_for_who_reads_them(one, endpoint, words, wanted):
     plan = plan_of(listen(one, binds=(Bind(PLACE, endpoint),), **words))
     assert plan.listeners[0].want_destination is wanted
+
+
+def test_a_transparent_listener_meets_many_addresses():
+    bind = Bind(PLACE, ipv4("127.0.0.1", 1000), transparent=True)
+    plan = plan_of(listen(FIXED, binds=(bind,), logs=(LOG,)))
+    assert plan.listeners[0].want_destination
 
 
 # ---- where to connect ----
