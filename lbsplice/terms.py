@@ -117,3 +117,6 @@ FACILITIES = (
     "local0 local1 local2 local3 local4 local5 local6 local7"
 ).split()
 """Syslog facility names; a name's index is its number (RFC 5424, section 6.2.1)."""
+
+HAPROXY_VERSION = "3.2.0"
+"""The version of HAProxy whose behaviour is followed where versions differ."""

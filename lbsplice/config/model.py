@@ -46,6 +46,7 @@ class Endpoint:
     host: str
     port: int | None = None
     relative: bool = False
+    family: int | None = None  # 4 or 6 where only such an address will do for a NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Log:
     facility: str
     max_level: LogLevel = LogLevel.DEBUG  # less severe lines are not sent
     min_level: LogLevel = LogLevel.EMERG  # more severe lines are sent as this
-    format: LogFormat | None = None  # None: rfc3164 on datagrams, raw on stdout, stderr, fd
+    format: LogFormat | None = None  # None: local, or rfc3164 with log-send-hostname
     length: int = 1024
 
 
@@ -135,6 +136,11 @@ class Global:
     debug: bool = False
     quiet: bool = False
     zero_warning: bool = False
+    places: tuple[tuple[str, Place], ...] = ()  # of user, group, uid and gid
+
+    def place_of(self, keyword: str) -> Place | None:
+        """Where `user`, `group`, `uid` or `gid` was said."""
+        return dict(self.places).get(keyword)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,7 @@ class Proxy:
     maxconn: int | None = None
     backlog: int | None = None
     client_keepalive: KeepAlive = field(default_factory=KeepAlive)
-    smart_accept: bool = True
+    smart_accept: bool = False
     # backend
     servers: tuple[Server, ...] = ()
     balance: Balance = field(default_factory=Balance)
