@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lbsplice.config.model import Config
 from lbsplice.dataplane.events import ROOM
@@ -37,6 +37,17 @@ _COLLECT_SECONDS = 0.02
 _BUSY_SECONDS = 0.01
 _LAST_WORDS_SECONDS = 2.0
 """How long killed sessions may take to deliver what is left (the workers allow one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillAll:
+    """End every session."""
+
+    cause: Cause
+
+
+_LISTENERS = Publish("")
+"""A new plan because of what may be accepted, not because of a backend's servers."""
 
 
 class Orchestrator:
@@ -70,9 +81,10 @@ class Orchestrator:
         self._checker = Checker(config, self._checked, state_of=self.roster.state)
         self._generation = 0
         self._accepting = True
-        self._pending: list[Action] = []
+        self._pending: list[Action | KillAll] = []
         self._flush_planned = False
         self._started = False
+        self._closed = False
         self._stopped = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self._trouble: BaseException | None = None
@@ -97,7 +109,7 @@ class Orchestrator:
         """An operator's order; takes the same road as a failed check."""
         self.carry_out(self.roster.set_admin(key, state, time.monotonic()))
 
-    def carry_out(self, actions: Sequence[Action]) -> None:
+    def carry_out(self, actions: Sequence[Action | KillAll]) -> None:
         self._pending += actions
         if self._pending and not self._flush_planned:
             self._flush_planned = True
@@ -107,21 +119,33 @@ class Orchestrator:
         """Publish first, then kill, then tell: once a worker has obeyed the kill, none of
         its sessions has that server and none can choose it."""
         self._flush_planned = False
+        if self._closed:
+            return
         actions, self._pending = self._pending, []
+        # Before the kills: a line tells how many sessions the server had.
         lines = [self._line(action) for action in actions if isinstance(action, Tell)]
+        orders = [action for action in actions if not isinstance(action, Tell)]
+        orders.sort(key=lambda action: not isinstance(action, Publish))
         try:
-            if any(isinstance(action, Publish) for action in actions):
+            if orders and isinstance(orders[0], Publish):
                 self._publish()
-            while kill := next((a for a in actions if isinstance(a, KillSessions)), None):
-                self.workers.kill_slot(self.numbers.slots[kill.key], Cause.DOWN)
-                actions.remove(kill)
+                orders = [action for action in orders if not isinstance(action, Publish)]
+            while orders:
+                self._kill(orders[0])
+                del orders[0]
         except DataplaneBusy:
             # Nothing is lost: what was not done comes first the next time.
-            self._pending[:0] = [action for action in actions if not isinstance(action, Tell)]
+            self._pending[:0] = orders
             self._flush_planned = True
             self._loop.call_later(_BUSY_SECONDS, self._flush)
-        for backend, level, text in lines:
-            self._hub.proxy_line(backend, level, text)
+        for proxy, level, text in lines:
+            self._hub.proxy_line(proxy, level, text)
+
+    def _kill(self, order: Action | KillAll) -> None:
+        if isinstance(order, KillSessions):
+            self.workers.kill_slot(self.numbers.slots[order.key], Cause.DOWN)
+        elif isinstance(order, KillAll):
+            self.workers.kill_all(order.cause)
 
     def _line(self, tell: Tell) -> tuple[str, LogLevel, str]:
         sessions = self.workers.counters.slot_sessions(self.numbers.slots[tell.key]).now
@@ -155,6 +179,8 @@ class Orchestrator:
     def _collect(self, thread: int) -> None:
         """Read a ring until it is empty, then wait for its signal. While events flow it
         is looked at from time to time instead: signals cost the worker a system call."""
+        if self._closed:
+            return
         reader = self.workers.readers[thread]
         records = reader.take()
         self._hear(records)
@@ -213,15 +239,29 @@ class Orchestrator:
         if not self._accepting:
             return
         self._accepting = False
-        self._publish()
+        self.carry_out([_LISTENERS])
+        self._tell_proxies_stopped()
         self._stopping = self._loop.create_task(self._finish_when_empty(None))
         self._stopping.add_done_callback(self._finished)
+
+    def _tell_proxies_stopped(self) -> None:
+        counters = self.workers.counters
+        for proxy in self._config.proxies:
+            front = self.numbers.frontends.get(proxy.name)
+            back = self.numbers.backends.get(proxy.name)
+            front_total = 0 if front is None else counters.frontend(front).sessions
+            back_total = 0 if back is None else counters.backend(back).sessions
+            self._hub.proxy_line(
+                proxy.name,
+                LogLevel.WARNING,
+                f"Proxy {proxy.name} stopped (cumulated conns: FE: {front_total}, "
+                f"BE: {back_total}).",
+            )
 
     def hard_stop(self, cause: Cause = Cause.KILLED) -> None:
         """End all sessions now, then stop."""
         self._accepting = False
-        self._publish()
-        self.workers.kill_all(cause)
+        self.carry_out([_LISTENERS, KillAll(cause)])
         if self._stopping is not None:
             self._stopping.remove_done_callback(self._finished)
             self._stopping.cancel()
@@ -231,7 +271,11 @@ class Orchestrator:
     async def _finish_when_empty(self, limit: float | None) -> None:
         deadline = None if limit is None else self._loop.time() + limit
         # The plan without listeners has to be taken first: a session may begin until then.
-        while self.sessions() or min(self.workers.counters.generations()) < self._generation:
+        while (
+            self._pending
+            or self.sessions()
+            or min(self.workers.counters.generations()) < self._generation
+        ):
             if deadline is not None and self._loop.time() >= deadline:
                 break
             await asyncio.sleep(0.005 if deadline else 0.05)
@@ -263,6 +307,7 @@ class Orchestrator:
             self._loop.remove_reader(fd)
             while records := self.workers.readers[thread].take():
                 self._hear(records)
+        self._closed = True
         self.workers.close()
         self._hub.close()
         if self._trouble is not None:

@@ -53,6 +53,24 @@ static void unreserve_all(struct worker *w, const lbs_listener_row *l)
 	gauge_down(w->process_gauge);
 }
 
+/* Only this thread's records are short: let a thread that has some look at its listeners.
+ * epoll woke but one of us for the connection that waits (EPOLLEXCLUSIVE). */
+static void pass_on(struct worker *w)
+{
+	for (uint32_t i = 1; i < w->peer_count; i++) {
+		struct worker *peer = &w->peers[(w->number + i) % w->peer_count];
+		const lbs_thread_counters *c = &peer->head->counters;
+		uint64_t ended = __atomic_load_n(&c->ended, __ATOMIC_RELAXED);
+		uint64_t accepted = __atomic_load_n(&c->accepted, __ATOMIC_RELAXED);
+
+		if (accepted - ended >= w->ledger->header->sizes.sessions)
+			continue;
+		__atomic_store_n(&peer->accept_retry, 1, __ATOMIC_RELEASE);
+		mailbox_signal(&peer->mailbox);
+		return;
+	}
+}
+
 /* A limit is reached: connections wait in the backlog until a session ends. */
 static void pause_until_freed(struct worker *w, uint32_t listener)
 {
@@ -68,6 +86,8 @@ static void pause_until_freed(struct worker *w, uint32_t listener)
 	}
 	/* Its own records may be what is short: those nobody else can signal. */
 	w->accept_retry_ms = w->now_ms + SHORTAGE_MS;
+	if (!session_has_room(w))
+		pass_on(w);
 }
 
 static void pause_for_shortage(struct worker *w, uint32_t listener, int error)
@@ -166,6 +186,9 @@ void accept_resume(struct worker *w)
 		return;
 	w->accept_retry_ms = 0;
 	for (uint32_t i = 0; w->plan && i < w->ledger->header->sizes.listeners; i++)
-		if (w->acceptors[i].fd >= 0)
+		if (w->acceptors[i].fd >= 0) {
+			/* Adding it anew reports a connection that waits already. */
+			unwatch(w, i);
 			watch(w, i);
+		}
 }

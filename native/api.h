@@ -269,7 +269,7 @@ typedef struct {
 	uint8_t want_end_event;
 	uint8_t want_connect_event;
 	uint8_t nolinger;
-	uint8_t smart_accept;
+	uint8_t reserved;
 } lbs_frontend_row;
 
 typedef struct {

@@ -55,9 +55,15 @@ uint32_t pipes_take(struct pipes *p)
 	return pipe;
 }
 
+int pipes_may_take(const struct pipes *p)
+{
+	return p->head->pipe_free != LBS_NONE ||
+	       __atomic_load_n(p->open_everywhere, __ATOMIC_RELAXED) < p->open_limit;
+}
+
 void pipes_give(struct pipes *p, uint32_t pipe)
 {
-	if (p->kept >= PIPES_KEPT) {
+	if (p->kept >= p->keep_limit) {
 		pipes_drop(p, pipe);
 		return;
 	}

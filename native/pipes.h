@@ -8,7 +8,8 @@
 #include "ledger.h"
 
 #define PIPES_DEFAULT_BYTES 524288U
-/* Empty pipes kept for the next direction; more are closed. */
+/* Empty pipes kept for the next direction, at most; more are closed. Threads that share
+ * a small limit keep fewer, or one of them would starve the others. */
 #define PIPES_KEPT 256U
 
 struct pipes {
@@ -18,11 +19,15 @@ struct pipes {
 	uint32_t open_limit;
 	uint32_t places; /* in the table */
 	uint32_t kept;
+	uint32_t keep_limit;
 	uint32_t want_bytes;
 };
 
 /* A pipe that holds nothing, or LBS_NONE if there is none to be had now. */
 uint32_t pipes_take(struct pipes *pipes);
+
+/* Is pipes_take worth trying? */
+int pipes_may_take(const struct pipes *pipes);
 
 /* Give back a pipe that holds nothing. */
 void pipes_give(struct pipes *pipes, uint32_t pipe);

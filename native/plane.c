@@ -41,6 +41,9 @@ static int open_worker(lbs_plane *plane, uint32_t number, uint32_t pipe_bytes, u
 	w->peer_count = sizes_of(plane)->threads;
 	w->pipes.want_bytes = pipe_bytes ? pipe_bytes : PIPES_DEFAULT_BYTES;
 	w->pipes.open_limit = max_pipes;
+	w->pipes.keep_limit = w->peer_count > 1 ? max_pipes / w->peer_count / 2 : max_pipes;
+	if (w->pipes.keep_limit > PIPES_KEPT)
+		w->pipes.keep_limit = PIPES_KEPT;
 	return error;
 }
 

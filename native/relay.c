@@ -37,6 +37,8 @@ static int take_pipe(struct worker *w, lbs_relay *r, uint32_t member)
 		return 0;
 	}
 	r->pipe = pipe;
+	/* An event may have brought it here before its turn came. */
+	queue_remove(w, member);
 	return 1;
 }
 

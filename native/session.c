@@ -305,13 +305,12 @@ static void run(struct worker *w, uint32_t session)
 		session_end(w, session, 0);
 		return;
 	}
-	if (pass_end(w, s, LBS_CLIENT) < 0) {
-		leg_broken(w, session, LBS_SERVER);
-		return;
-	}
-	if (pass_end(w, s, LBS_SERVER) < 0) {
-		leg_broken(w, session, LBS_CLIENT);
-		return;
+	for (int side = 0; side < 2; side++) {
+		if (pass_end(w, s, side) < 0) {
+			/* It is closed for writing. What it said before is still delivered. */
+			stop_writing(w, session, !side);
+			queue_add(w, &w->for_turn, session * 2 + (uint32_t)!side);
+		}
 	}
 	/* Arming is lazy: only these can make the first deadline an earlier one. */
 	if (before != s->relays[0].flags + s->relays[1].flags ||

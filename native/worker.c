@@ -15,6 +15,8 @@
 #include "session.h"
 
 #define BATCH 256
+/* How often a direction that waits for a pipe looks for one of another thread. */
+#define PIPE_RETRY_MS 10
 /* Sessions killed between two looks at the sockets. */
 #define KILL_CHUNK 512U
 
@@ -31,7 +33,7 @@ void queue_add(struct worker *w, struct queue *q, uint32_t member)
 
 	if (r->queue == q->name)
 		return;
-	assert(r->queue == QUEUE_NONE);
+	queue_remove(w, member);
 	r->queue = q->name;
 	r->queue_next = LBS_NONE;
 	r->queue_prev = q->last;
@@ -229,6 +231,14 @@ static int obey(struct worker *w)
 
 /* ---- the loop ---- */
 
+/* Let one direction that waits for a pipe try again if there may be one: another thread
+ * gave it up, or the direction that was told of it ended before its turn. */
+static void retry_pipe(struct worker *w)
+{
+	if (w->for_pipe.first != LBS_NONE && pipes_may_take(&w->pipes))
+		queue_add(w, &w->for_turn, queue_pop(w, &w->for_pipe));
+}
+
 static void dispatch(struct worker *w, const struct epoll_event *event)
 {
 	uint64_t tag = event->data.u64;
@@ -262,6 +272,9 @@ static int wait_ms(const struct worker *w, int busy)
 
 	if (busy)
 		return 0;
+	/* Nobody signals a pipe that another thread gave up. */
+	if (w->for_pipe.first != LBS_NONE && (wait < 0 || wait > PIPE_RETRY_MS))
+		wait = PIPE_RETRY_MS;
 	if (w->accept_retry_ms) {
 		int retry = w->accept_retry_ms > w->now_ms ? (int)(w->accept_retry_ms - w->now_ms)
 							   : 0;
@@ -309,6 +322,7 @@ int worker_run(struct worker *w)
 		read_clocks(w);
 		for (int i = 0; i < ready; i++)
 			dispatch(w, &events[i]);
+		retry_pipe(w);
 		take_turns(w);
 		while ((session = timers_due(&w->timers, w->now_ms)) != LBS_NONE)
 			session_timer(w, session);

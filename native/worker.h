@@ -114,7 +114,7 @@ static inline uint32_t gauge_read(const lbs_gauge *gauge)
 	return __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
 }
 
-/* Append to and remove from a queue of directions; a member of none is left alone. */
+/* Append to a queue of directions, which leaves the other one; remove from whichever. */
 void queue_add(struct worker *worker, struct queue *queue, uint32_t member);
 void queue_remove(struct worker *worker, uint32_t member);
 uint32_t queue_pop(struct worker *worker, struct queue *queue);

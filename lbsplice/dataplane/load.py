@@ -30,7 +30,6 @@ _SAME_NAMES: Mapping[type, tuple[str, ...]] = {
         "want_end_event",
         "want_connect_event",
         "nolinger",
-        "smart_accept",
     ),
     SlotRow: (
         "number",

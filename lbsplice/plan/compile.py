@@ -106,7 +106,6 @@ def _frontend_row(proxy: Proxy, backend: Proxy | None, numbers: Numbers) -> Fron
         want_end_event=logged,
         want_connect_event=logged and (not proxy.tcplog or proxy.logasap),
         nolinger=proxy.nolinger,
-        smart_accept=proxy.smart_accept,
     )
 
 

@@ -60,7 +60,6 @@ class FrontendRow:
     want_end_event: bool = True  # somebody logs its sessions
     want_connect_event: bool = False  # default log line, logasap
     nolinger: bool = False
-    smart_accept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

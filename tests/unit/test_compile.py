@@ -123,7 +123,6 @@ def test_timeouts_and_options_arrive():
             nolinger=True,
             abortonclose=True,
             smart_connect=True,
-            smart_accept=False,
             binds=(Bind(PLACE, ipv4("127.0.0.1", 1000), maxconn=6),),
         )
     )
@@ -135,7 +134,6 @@ def test_timeouts_and_options_arrive():
     assert backend.nolinger
     assert backend.abortonclose
     assert backend.smart_connect
-    assert not frontend.smart_accept
     assert plan.listeners[0].maxconn == 6
     assert plan.slots[0].tcp_ut == 9000
 

@@ -1,0 +1,6 @@
+"""`python -m lbsplice`."""
+
+from lbsplice.cli.main import main
+
+if __name__ == "__main__":
+    main()
