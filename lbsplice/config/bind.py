@@ -28,23 +28,27 @@ def parse_bind(
     if not line.word(1):
         raise ConfigError(_EXPECTS)
     try:
-        endpoints = parse_addresses(line.word(1), BIND, room)
+        addresses = _read_list(line.word(1), BIND, room)
     except ConfigError as error:
         raise ConfigError(f"'bind' : {error}") from None
     shown = f"'bind {line.word(1)}' in section '{section}'"
     values = _settings(line, shown, report)
-    if values.get("id") is not None and len(endpoints) > 1:
+    if values.get("id") is not None and sum(map(_count, addresses)) > 1:
         raise ConfigError(f"{shown} : 'id' can only be used with a single socket")
-    return tuple(Bind(line.place, endpoint, **values) for endpoint in endpoints)
+    return tuple(Bind(line.place, e, **values) for address in addresses for e in _spread(address))
 
 
-def parse_addresses(text: str, accept: Accept, room: int = MAX_LISTENERS) -> list[Endpoint]:
-    """A comma-separated list, each range spread out. Raises `ConfigError`, also if there
-    are more than `room`."""
+def parse_addresses(text: str, accept: Accept) -> list[Endpoint]:
+    """A comma-separated list, each range spread out. Raises `ConfigError`."""
+    addresses = _read_list(text, accept, MAX_LISTENERS)
+    return [endpoint for address in addresses for endpoint in _spread(address)]
+
+
+def _read_list(text: str, accept: Accept, room: int) -> list[Address]:
     addresses = [parse_address(part, accept) for part in text.split(",")]
     if sum(map(_count, addresses)) > room:
         raise ConfigError(f"more than {MAX_LISTENERS} addresses in one section")
-    return [endpoint for address in addresses for endpoint in _spread(address)]
+    return addresses
 
 
 def _count(address: Address) -> int:

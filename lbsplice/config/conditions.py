@@ -40,7 +40,7 @@ ENABLED: Mapping[str, bool] = {
     "EVPORTS": False,
     "SPLICE": True,
     "GETADDRINFO": True,
-    "REUSEPORT": True,
+    "REUSEPORT": False,
     "FAST-FORWARD": True,
     "SERVER-SSL-VERIFY-NONE": False,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 
 from lbsplice.config.balance import parse_balance, parse_hash_type
@@ -31,10 +31,10 @@ def read_proxy_line(line: Statement, draft: ProxyDraft, report: Report) -> None:
     name = line.keyword
     if line.prefix and name not in ("option", "log"):
         raise ConfigError(NO_NEGATION)
-    words = {**PROXY, **{n: k for n, k in SECTIONS.items() if n not in PROXY}}
     unknown = f"unknown keyword '{name}' in '{draft.section}' section"
     if name not in PROXY:
-        raise ConfigError(f"{unknown}{hint(name, _used()) or hint(name, words)}")
+        near = hint(name, _READERS) or hint(name, {**PROXY, **SECTIONS})
+        raise ConfigError(f"{unknown}{near}")
     if not known(PROXY, name, name, unknown, report, line.place):
         return
     if draft.kind is None and name in _NOT_IN_DEFAULTS:
@@ -42,10 +42,6 @@ def read_proxy_line(line: Statement, draft: ProxyDraft, report: Report) -> None:
     if _is_out_of_place(line, draft, report):
         return
     _READERS[name](line, draft, report)
-
-
-def _used() -> Collection[str]:
-    return _READERS.keys()
 
 
 def _is_out_of_place(line: Statement, draft: ProxyDraft, report: Report) -> bool:

@@ -1,0 +1,1 @@
+"""The measurements of `scripts/bench`: two proxies side by side, under the same load."""

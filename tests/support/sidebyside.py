@@ -1,0 +1,402 @@
+"""A stage on which a proxy plays a situation: its configuration, its servers, its clients,
+its log. The same situation is played by HAProxy and by lbsplice, each on a stage of its
+own, and what was seen is put into words without ports, pids and dates, to be compared."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.support.command import environment
+from tests.support.peers import Listener, Peer, connected
+from tests.support.waiting import SOON_S, wait_until
+
+HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "haproxy": (HAPROXY or "haproxy",),
+    "lbsplice": (sys.executable, "-m", "lbsplice", "run"),
+}
+LISTEN = "0A"
+
+_ports = count(20_000 + threading.get_native_id() * 7 % 8_000)
+_ports_lock = threading.Lock()
+
+
+def haproxy_is_the_oracle() -> bool:
+    """Is the HAProxy here whose words were compared?"""
+    if HAPROXY is None:
+        return False
+    said = subprocess.run([HAPROXY, "-v"], capture_output=True, text=True, check=False)
+    return said.stdout.startswith("HAProxy version 2.6.")
+
+
+def free_ports(number: int = 1) -> int:
+    """The first of so many adjacent ports that nobody uses, below those that the kernel
+    gives to clients."""
+    while True:
+        with _ports_lock:
+            first = 20_000 + (next(_ports) * 8) % 12_000
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + number):
+                    sock = stack.enter_context(socket.socket())
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+
+
+class Names(dict[str, str]):
+    """What the words in braces of a configuration stand for; made when first asked for.
+
+    `{port...}` a port for a bind, `{ports...}` three adjacent ones (`first-last`),
+    `{dead...}` an address that refuses, `{silent...}` one that never answers, `{log}` the
+    log's, `{dir}` a directory; any other a server's, which listens."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(dir=str(directory))
+        self.numbers: dict[int, str] = {}  # ports, by what they are called in a comparison
+        self.servers: dict[str, Listener] = {}
+        self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.log.bind(("127.0.0.1", 0))
+        self["log"] = f"127.0.0.1:{self.log.getsockname()[1]}"
+        self.numbers[self.log.getsockname()[1]] = "log"
+        self._held: list[socket.socket] = [self.log]
+
+    def __missing__(self, name: str) -> str:
+        if name.startswith("ports"):
+            first = free_ports(3)
+            self.numbers.update({first + i: f"{name}+{i}" for i in range(3)})
+            self[name] = f"{first}-{first + 2}"
+        elif name.startswith("port"):
+            port = free_ports()
+            self.numbers[port] = name
+            self[name] = str(port)
+        else:
+            self[name] = self._address(name)
+        return self[name]
+
+    def _address(self, name: str) -> str:
+        if name.startswith("dead"):
+            held = socket.socket()
+            held.bind(("127.0.0.1", 0))
+        elif name.startswith("silent"):
+            held = socket.create_server(("127.0.0.1", 0), backlog=0)
+            for _ in range(2):  # a full backlog: the kernel drops what comes
+                knock = socket.socket()
+                knock.setblocking(False)
+                knock.connect_ex(held.getsockname())
+                self._held.append(knock)
+        else:
+            self.servers[name] = Listener()
+            held = self.servers[name].socket
+        self._held.append(held)
+        port = held.getsockname()[1]
+        self.numbers[port] = name
+        return f"127.0.0.1:{port}"
+
+    def port(self, name: str) -> int:
+        """The (first) port that a name stands for."""
+        return int(self[name].rpartition(":")[2].partition("-")[0])
+
+    def close(self) -> None:
+        for sock in self._held:
+            sock.close()
+
+
+@dataclass
+class Line:
+    """A log line without what differs between two runs, and the times (ms) it told."""
+
+    text: str
+    times: list[int]
+
+    def __eq__(self, other: object) -> bool:
+        """The same text, and times that a slow machine can explain."""
+        if not isinstance(other, Line) or self.text != other.text:
+            return False
+        return all(
+            (mine == its) if -1 in (mine, its) else abs(mine - its) <= SLACK_MS
+            for mine, its in zip(self.times, other.times, strict=True)
+        )
+
+
+SLACK_MS = 300
+
+
+@dataclass
+class Seen:
+    """What a situation looked like from outside."""
+
+    notes: list[str] = field(default_factory=list)  # by the clients and servers
+    log: list[Line] = field(default_factory=list)
+    status: int | None = None
+    errors: list[str] = field(default_factory=list)  # stderr
+
+
+class End:
+    """A client or a server in a situation: what it hears is noted under its name."""
+
+    def __init__(self, name: str, peer: Peer, notes: list[str]) -> None:
+        self.name = name
+        self.peer = peer
+        self._notes = notes
+
+    def says(self, data: bytes) -> End:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.peer.sends(data)
+        return self
+
+    def hears(self, number: int) -> End:
+        """So many bytes, which are noted."""
+        return self._note(self._read(number))
+
+    def hears_end(self) -> End:
+        """Everything up to the FIN or the reset, which are noted."""
+        return self._note(self._read(1 << 40))
+
+    def stays(self, for_s: float = 0.1) -> End:
+        """Nothing comes in that time."""
+        self.peer.sees_nothing(for_s)
+        return self
+
+    def shuts(self) -> End:
+        self.peer.shuts_output()
+        return self
+
+    def closes(self) -> None:
+        self.peer.closes()
+
+    def resets(self) -> None:
+        self.peer.resets()
+
+    def _note(self, what: str) -> End:
+        self._notes.append(f"{self.name}: {what}")
+        return self
+
+    def _read(self, number: int) -> str:
+        got = bytearray()
+        end = ""
+        while len(got) < number and not end:
+            try:
+                piece = self.peer.socket.recv(min(number - len(got), 1 << 18))
+                end = "" if piece else " FIN"
+                got += piece
+            except ConnectionResetError:
+                end = " RST"
+            except TimeoutError:
+                end = " nothing more"
+        text = bytes(got) if len(got) <= 40 else f"{len(got)} bytes, {hash(bytes(got))}"
+        return f"{text!r}{end}"
+
+
+class Stage:
+    """One program at work with a configuration. `ready` names the port to wait for."""
+
+    def __init__(self, program: str, text: str, directory: Path, *words: str) -> None:
+        self.names = Names(directory)
+        self.seen = Seen()
+        self.program = program
+        self._log: list[str] = []
+        self._ends: list[End] = []
+        self._clients = count(1)
+        self._file = directory / "lb.cfg"
+        self._file.write_text(text.format_map(self.names))
+        self.process = subprocess.Popen(
+            [*PROGRAMS[program], *(words or ("-db",)), "-f", str(self._file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for name in [name for name in self.names if name.startswith("port")]:
+            self._wait_listening(self.names.port(name))
+
+    def _wait_listening(self, port: int) -> None:
+        """Unless the program ends: a situation may be about a start that fails, and a
+        proxy that is disabled never listens."""
+        if f"{port}  # off" in self._file.read_text():
+            return
+        wait_until(
+            lambda: self.process.poll() is not None or LISTEN in tcp_states(port),
+            f"{self.program} listens on {port}",
+            20,
+        )
+
+    # ---- who plays ----
+
+    def client(
+        self, port: str = "port", *, at: int = 0, name: str = "", source: str = "", path: str = ""
+    ) -> End:
+        """A client of that port (the `at`-th of a range), or of a unix socket."""
+        name = name or f"client {next(self._clients)}"
+        if path:
+            peer = connected(path)
+        elif source:
+            sock = socket.create_connection(
+                ("127.0.0.1", self.names.port(port) + at), SOON_S, source_address=(source, 0)
+            )
+            peer = Peer(sock)
+        else:
+            peer = connected(("127.0.0.1", self.names.port(port) + at))
+        if not path:
+            self.names.numbers[peer.socket.getsockname()[1]] = name
+        return self._enter(name, peer)
+
+    def server(self, name: str) -> End:
+        """The server's end of the next session that the program opens to it."""
+        return self._enter(f"server {name}", self.names.servers[name].accepts())
+
+    def session(self, name: str, **client: Any) -> tuple[End, End]:
+        """A client and the server it reached, after a word each way."""
+        one = self.client(**client)
+        one.says(b"hello")
+        other = self.server(name).hears(5)
+        other.says(b"yes")
+        return one.hears(3), other
+
+    def _enter(self, name: str, peer: Peer) -> End:
+        end = End(name, peer, self.seen.notes)
+        self._ends.append(end)
+        return end
+
+    def note(self, text: str) -> None:
+        self.seen.notes.append(text)
+
+    # ---- what happens ----
+
+    def dies(self, server: str) -> None:
+        """The server's program is gone: connections are refused from now on."""
+        sock = self.names.servers[server].socket
+        sock.shutdown(socket.SHUT_RDWR)  # no longer listens, and keeps its port
+
+    def returns(self, server: str) -> None:
+        """The server listens again."""
+        sock = self.names.servers[server].socket
+        sock.listen(64)
+        sock.settimeout(SOON_S)
+
+    def logs(self, words: str, times: int = 1) -> None:
+        """Wait until that many log lines hold these words."""
+
+        def told() -> bool:
+            self._take_log()
+            return sum(words in line for line in self._log) >= times
+
+        wait_until(told, f"{self.program} logs {words!r}")
+
+    def signals(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def _take_log(self) -> None:
+        self.names.log.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                self._log.append(self.names.log.recv(65536).decode())
+
+    def finish(self) -> Seen:
+        """Let the program end softly, which needs all sessions to have ended, and put
+        into words what it told."""
+        if self.process.poll() is None:
+            self.signals(signal.SIGUSR1)
+        try:
+            _, errors = self.process.communicate(timeout=SOON_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.program} does not end; a session is left") from None
+        self.seen.status = self.process.returncode
+        self._take_log()
+        self.seen.log = [self._line(line) for line in self._log]
+        self.seen.errors = [self.plain(line) for line in errors.splitlines()]
+        return self.seen
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+        for end in self._ends:
+            end.closes()
+        self.names.close()
+
+    # ---- words ----
+
+    def plain(self, text: str) -> str:
+        """Without ports, pids and paths."""
+        text = text.replace(self.names["dir"], "DIR")
+        text = re.sub(rf"\b{self.process.pid}\b", "PID", text)
+        return re.sub(
+            r"(?<=[:+])\d+\b", lambda m: self.names.numbers.get(int(m[0]), m[0]), text
+        )
+
+    def _line(self, raw: str) -> Line:
+        text = re.sub(r"^(<\d+>)\w{3} [ \d]\d \d\d:\d\d:\d\d ", r"\1", raw.rstrip("\n"))
+        text = re.sub(r"\[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d\.\d{3}\]", "[date]", text)
+        times: list[int] = []
+
+        def untimed(match: re.Match[str]) -> str:
+            times.extend(int(number) for number in re.findall(r"-?\d+", match[0]))
+            return re.sub(r"\d+", "N", match[0])
+
+        text = re.sub(r"(?<= )-?\d+/-?\d+/\+?\d+(?= \+?\d+ \S\S )", untimed, text)
+        text = re.sub(r"(?<=duration: )\d+(?=ms)", untimed, text)
+        return Line(self.plain(text), times)
+
+
+Play = Callable[[Stage], None]
+
+
+def play_both(text: str, play: Play, directory: Path) -> tuple[Seen, Seen]:
+    """What HAProxy and lbsplice do in a situation, both at the same time."""
+
+    def one(program: str) -> Seen:
+        own = directory / program
+        own.mkdir()
+        with _stage(program, text, own) as stage:
+            play(stage)
+            return stage.finish()
+
+    with ThreadPoolExecutor(2) as pool:
+        theirs, ours = (pool.submit(one, program) for program in ("haproxy", "lbsplice"))
+        return theirs.result(), ours.result()
+
+
+@contextmanager
+def _stage(program: str, text: str, directory: Path) -> Iterator[Stage]:
+    stage = Stage(program, text, directory)
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+def tcp_states(port: int) -> set[str]:
+    """The states of the IPv4 sockets with that local port, as /proc/net/tcp has them."""
+    return {fields[3] for fields in _sockets() if fields[1].endswith(f":{port:04X}")}
+
+
+def timer(local: int, remote: int) -> tuple[int, float]:
+    """The kernel's timer of an established socket: which (0 none, 2 keepalive) and how
+    many seconds it has left."""
+    for fields in _sockets():
+        if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
+            which, left = fields[5].split(":")
+            return int(which, 16), int(left, 16) / 100
+    raise AssertionError(f"no socket {local} -> {remote}")
+
+
+def _sockets() -> list[list[str]]:
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return [line.split() for line in lines]
