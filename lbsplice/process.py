@@ -12,7 +12,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -66,16 +65,14 @@ def hold_standard_streams() -> None:
             os.set_inheritable(number, True)
 
 
-def leave_streams(numbers: Sequence[int] = (0, 1, 2)) -> None:
-    """Point these standard streams at /dev/null: whoever waits for their end gets it."""
+def leave_streams(null: int) -> None:
+    """Point the standard streams at `null`: whoever waits for their end gets it."""
     for stream in (sys.stdout, sys.stderr):
         # closed already, or nobody reads it any more
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in numbers:
+    for number in (0, 1, 2):
         os.dup2(null, number)
-    os.close(null)
 
 
 def raise_descriptor_limit(ulimit_n: int | None) -> int:
@@ -227,6 +224,7 @@ class Detachment:
     failed start is told on the starter's own stderr and in its exit status."""
 
     _report: int = field(default=-1)
+    _null: int = field(default=-1)
 
     @classmethod
     def begin(cls) -> Detachment:
@@ -240,11 +238,13 @@ class Detachment:
         os.setsid()
         if os.fork() > 0:
             os._exit(0)  # the session's leader goes, so that no terminal can be acquired
-        return cls(told)
+        # now: a chroot that comes next may have no /dev/null
+        return cls(told, os.open(os.devnull, os.O_RDWR))
 
     def succeed(self) -> None:
         """Let the starter go, and leave its streams."""
-        leave_streams()
+        leave_streams(self._null)
+        os.close(self._null)
         self._tell(0)
 
     def fail(self, status: int) -> None:

@@ -261,6 +261,27 @@ def test_it_serves_as_nobody_in_a_chroot(run, echo, free_port, tmp_path):
     assert process.returncode == 0, err
 
 
+@needs_root
+def test_a_daemon_goes_into_a_chroot_that_holds_nothing(run, echo, free_port, tmp_path):
+    jail = tmp_path / "jail"
+    jail.mkdir()
+    pidfile = tmp_path / "pid"
+    text = config(
+        f"bind 127.0.0.1:{free_port}", echo.port, f"chroot {jail}\n user nobody\n daemon"
+    )
+    process = run(text, "-p", str(pidfile))
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, out, err) == (0, "", "")
+    daemon = psutil.Process(int(pidfile.read_text()))
+    try:
+        connect(free_port).close()
+        streams = {Path(f"/proc/{daemon.pid}/fd/{number}").readlink().name for number in (0, 1, 2)}
+        assert streams == {"null"}
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        wait_until(lambda: not daemon.is_running(), "the daemon does not end")
+
+
 def test_a_file_without_a_proxy_runs(run):
     process = run("global\n maxconn 10\n", "-db", "-V")
     select.select([process.stderr], [], [], DEADLINE_S)
