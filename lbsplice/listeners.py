@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lbsplice.config.model import AddressKind, Bind, Config, Endpoint, Proxy
+from lbsplice.plan.sockaddr import abstract_name
 
 IP_TRANSPARENT = 19  # linux/in.h; the socket module has neither of the two
 IPV6_TRANSPARENT = 75  # linux/in6.h
@@ -224,7 +225,7 @@ def _listen_on_abstract(bind: Bind) -> socket.socket:
     with _step("cannot create receiving socket"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with _released_on_error(sock), _step("cannot bind UNIX socket"):
-        sock.bind(b"\0" + os.fsencode(bind.endpoint.host))
+        sock.bind(abstract_name(bind.endpoint.host))
     return sock
 
 

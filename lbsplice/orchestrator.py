@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lbsplice.config.model import Config
+from lbsplice.config.model import Config, Proxy
 from lbsplice.dataplane.events import ROOM
 from lbsplice.dataplane.ledger import Sizes
 from lbsplice.dataplane.worker import Workers
@@ -26,7 +26,7 @@ from lbsplice.plan.compile import compile_plan
 from lbsplice.plan.slots import ListenerKey, ServerKey, assign
 from lbsplice.plan.tables import Plan
 from lbsplice.report import healthlog, record
-from lbsplice.report.healthlog import Tell
+from lbsplice.report.healthlog import Busy, Tell
 from lbsplice.report.hub import Hub
 from lbsplice.report.record import Record
 from lbsplice.roster import Action, KillSessions, Publish, Roster
@@ -215,17 +215,33 @@ class Orchestrator:
         )
 
     def dump_states(self) -> None:
-        """Write every server's state to the log of its backend (SIGHUP)."""
-        for key in self.roster:
-            state = self.roster.state(key)
-            sessions = self.workers.counters.slot_sessions(self.numbers.slots[key]).now
-            total = self.workers.counters.slot(self.numbers.slots[key]).sessions
-            self._hub.proxy_line(
-                key[0],
-                LogLevel.NOTICE,
-                f"SIGHUP: Server {key[0]}/{key[1]} is {'UP' if state.is_up else 'DOWN'}. "
-                f"Conn: {sessions} act, 0 pend, {total} tot.",
-            )
+        """Write every server's and every proxy's state to the logs (SIGHUP)."""
+        counters = self.workers.counters
+        for proxy in self._config.proxies:
+            if proxy.disabled:
+                continue
+            lines = [f"SIGHUP received, dumping servers states for proxy {proxy.name}."]
+            for key in [(proxy.name, server.name) for server in proxy.servers]:
+                slot = self.numbers.slots[key]
+                busy = Busy(counters.slot_sessions(slot).now, counters.slot(slot).sessions)
+                lines.append(healthlog.server_dump(key, self.roster.state(key).is_up, busy))
+            usable = self.roster.usable(proxy.name) if proxy.servers else None
+            lines.append(healthlog.proxy_dump(proxy.name, usable, *self._halves(proxy)))
+            for line in lines:
+                self._hub.proxy_line(proxy.name, LogLevel.NOTICE, line)
+
+    def _halves(self, proxy: Proxy) -> tuple[Busy, Busy]:
+        """The sessions of a proxy as a frontend and as a backend. As in HAProxy, a frontend
+        without a backend is its own."""
+        counters = self.workers.counters
+        front = back = Busy()
+        if (number := self.numbers.frontends.get(proxy.name)) is not None and proxy.has_frontend:
+            front = Busy(counters.frontend_sessions(number).now, counters.frontend(number).sessions)
+        if (number := self.numbers.backends.get(proxy.name)) is not None and proxy.has_backend:
+            back = Busy(counters.backend_sessions(number).now, counters.backend(number).sessions)
+        elif proxy.has_frontend and self._config.backend_of(proxy) is None:
+            back = front
+        return front, back
 
     # ---- the end ----
 
@@ -245,17 +261,15 @@ class Orchestrator:
         self._stopping.add_done_callback(self._finished)
 
     def _tell_proxies_stopped(self) -> None:
-        counters = self.workers.counters
         for proxy in self._config.proxies:
-            front = self.numbers.frontends.get(proxy.name)
-            back = self.numbers.backends.get(proxy.name)
-            front_total = 0 if front is None else counters.frontend(front).sessions
-            back_total = 0 if back is None else counters.backend(back).sessions
+            if proxy.disabled:
+                continue
+            front, back = self._halves(proxy)
             self._hub.proxy_line(
                 proxy.name,
                 LogLevel.WARNING,
-                f"Proxy {proxy.name} stopped (cumulated conns: FE: {front_total}, "
-                f"BE: {back_total}).",
+                f"Proxy {proxy.name} stopped (cumulated conns: FE: {front.total}, "
+                f"BE: {back.total}).",
             )
 
     def hard_stop(self, cause: Cause = Cause.KILLED) -> None:

@@ -59,6 +59,7 @@ class Share:
     maxconn: int
     max_pipes: int
     pid: int  # of the log lines
+    aloud: bool = False  # they may go to standard error as well
 
 
 Assemble = Callable[[Config, Share], Service]
@@ -101,8 +102,9 @@ def run(config: Config, settings: Settings, console: Console, assemble: Assemble
             own.pidfile.write(os.getpid())
         own.notifier = Notifier(os.environ if settings.notify else {})
         sockets = own.listeners.sockets
+        aloud = not (settings.daemon or console.quiet)
         service = assemble(
-            config, Share(sockets, workers, given.maxconn, given.max_pipes, os.getpid())
+            config, Share(sockets, workers, given.maxconn, given.max_pipes, os.getpid(), aloud)
         )
         identity.take()
         watch = _Watch(service, config, settings, console, own)

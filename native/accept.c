@@ -18,8 +18,12 @@ static void watch(struct worker *w, uint32_t listener)
 	struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
 
 	event.data.u64 = tag_make(TAG_LISTENER, 0, listener);
-	if (!a->watched && epoll_ctl(w->epoll, EPOLL_CTL_ADD, a->fd, &event) == 0)
+	if (a->watched)
+		return;
+	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, a->fd, &event) == 0)
 		a->watched = 1;
+	else
+		w->accept_retry_ms = w->now_ms + SHORTAGE_MS;
 }
 
 static void unwatch(struct worker *w, uint32_t listener)
@@ -35,10 +39,10 @@ static int reserve_all(struct worker *w, const lbs_listener_row *l)
 {
 	const lbs_frontend_row *f = w->plan->frontends[l->frontend];
 
-	if (!session_has_room(w) || !gauge_up_to(w->process_gauge, w->plan->maxconn))
+	if (!session_has_room(w) || !gauge_try(w->process_gauge, w->plan->maxconn))
 		return 0;
-	if (gauge_up_to(&w->frontend_gauges[f->number], f->maxconn)) {
-		if (gauge_up_to(&w->listener_gauges[l->number], l->maxconn))
+	if (gauge_try(&w->frontend_gauges[f->number], f->maxconn)) {
+		if (gauge_try(&w->listener_gauges[l->number], l->maxconn))
 			return 1;
 		gauge_down(&w->frontend_gauges[f->number]);
 	}
@@ -65,7 +69,7 @@ static void pass_on(struct worker *w)
 
 		if (accepted - ended >= w->ledger->header->sizes.sessions)
 			continue;
-		__atomic_store_n(&peer->accept_retry, 1, __ATOMIC_RELEASE);
+		__atomic_fetch_or(&peer->accept_retry, ACCEPT_ALL, __ATOMIC_RELEASE);
 		mailbox_signal(&peer->mailbox);
 		return;
 	}
@@ -82,7 +86,7 @@ static void pause_until_freed(struct worker *w, uint32_t listener)
 	/* A session may have ended before the bit was there to see. */
 	if (reserve_all(w, l)) {
 		unreserve_all(w, l);
-		__atomic_store_n(&w->accept_retry, 1, __ATOMIC_RELEASE);
+		__atomic_fetch_or(&w->accept_retry, ACCEPT_PAUSED, __ATOMIC_RELEASE);
 	}
 	/* Its own records may be what is short: those nobody else can signal. */
 	w->accept_retry_ms = w->now_ms + SHORTAGE_MS;
@@ -90,11 +94,17 @@ static void pause_until_freed(struct worker *w, uint32_t listener)
 		pass_on(w);
 }
 
-static void pause_for_shortage(struct worker *w, uint32_t listener, int error)
+/* Try again in a while: there is nobody to tell us when. */
+static void pause_a_while(struct worker *w, uint32_t listener)
 {
 	unwatch(w, listener);
 	count(&w->head->counters.accept_pauses, 1);
 	w->accept_retry_ms = w->now_ms + SHORTAGE_MS;
+}
+
+static void pause_for_shortage(struct worker *w, uint32_t listener, int error)
+{
+	pause_a_while(w, listener);
 	if (!w->accept_told_ms || w->now_ms - w->accept_told_ms >= TELL_MS) {
 		lbs_event *event = worker_event(w, LBS_EVENT_ACCEPT_PAUSED);
 
@@ -148,9 +158,15 @@ void accept_ready(struct worker *w, uint32_t listener)
 				return;
 			}
 			a->burst = 1;
-			/* Errors of a connection that was waiting (accept(2)) concern only it. */
-			if (error == EAGAIN || error == EINVAL || error == EBADF)
+			if (error == EAGAIN)
 				return;
+			/* It listens no more, or not for now: who shares it may have shut it
+			 * down. epoll would report it without end. */
+			if (error == EINVAL || error == EBADF || error == ENOTSOCK) {
+				pause_a_while(w, listener);
+				return;
+			}
+			/* Other errors concern one connection that was waiting (accept(2)). */
 			continue;
 		}
 		session_begin(w, l, fd, &client);
@@ -175,20 +191,23 @@ void accept_follow_plan(struct worker *w)
 		}
 	}
 	/* Limits may have been raised. */
-	__atomic_store_n(&w->accept_retry, 1, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&w->accept_retry, ACCEPT_PAUSED, __ATOMIC_RELEASE);
 }
 
 void accept_resume(struct worker *w)
 {
 	int due = w->accept_retry_ms && w->now_ms >= w->accept_retry_ms;
+	int retry = __atomic_exchange_n(&w->accept_retry, 0, __ATOMIC_ACQ_REL);
 
-	if (!__atomic_exchange_n(&w->accept_retry, 0, __ATOMIC_ACQ_REL) && !due)
+	if (!retry && !due)
 		return;
 	w->accept_retry_ms = 0;
-	for (uint32_t i = 0; w->plan && i < w->ledger->header->sizes.listeners; i++)
-		if (w->acceptors[i].fd >= 0) {
-			/* Adding it anew reports a connection that waits already. */
+	for (uint32_t i = 0; w->plan && i < w->ledger->header->sizes.listeners; i++) {
+		if (w->acceptors[i].fd < 0)
+			continue;
+		/* Adding one anew reports a connection that waits already. */
+		if (retry & ACCEPT_ALL)
 			unwatch(w, i);
-			watch(w, i);
-		}
+		watch(w, i);
+	}
 }

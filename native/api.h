@@ -63,6 +63,8 @@ typedef struct {
 #define LBS_LEG_OUT 2
 #define LBS_LEG_RDHUP 4
 #define LBS_LEG_ERROR 8
+#define LBS_LEG_URGENT 16 /* there is an urgent byte in what it sends (TCP) */
+#define LBS_LEG_UNIX 32   /* not an event: a unix socket */
 
 /* lbs_relay.flags */
 #define LBS_RELAY_END 1  /* the source has no more to say (its FIN, a reset or a timeout) */

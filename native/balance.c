@@ -71,7 +71,7 @@ static uint32_t pick_random(struct worker *w, const lbs_backend_row *b, uint32_t
 	const uint32_t *wheel = w->plan->entries + b->wheel;
 	uint32_t best = LBS_NONE;
 
-	for (uint32_t i = 0; i < b->draws || best == LBS_NONE; i++) {
+	for (uint32_t i = 0; i < b->draws; i++) {
 		uint32_t slot = wheel[worker_random(w) % b->wheel_count];
 
 		if (slot == avoid && b->usable_count > 1)
@@ -79,7 +79,7 @@ static uint32_t pick_random(struct worker *w, const lbs_backend_row *b, uint32_t
 		if (best == LBS_NONE || lighter(w, slot, best))
 			best = slot;
 	}
-	return best;
+	return best == LBS_NONE ? pick_turn(w, b, avoid) : best;
 }
 
 /* Bob Jenkins's full-avalanche integer hash (6 shifts) and a multiplication: what HAProxy's

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "balance.h"
 #include "net.h"
@@ -29,7 +30,7 @@ static int attempt(struct worker *w, uint32_t session, uint32_t slot)
 	lbs_session *s = &w->sessions[session];
 	const lbs_slot_row *row = w->plan->slots[slot];
 	const lbs_backend_row *backend = backend_of(w, s);
-	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+	struct epoll_event event = {.events = LEG_EVENTS};
 	int fd;
 
 	session_enter_slot(w, session, slot);
@@ -39,6 +40,8 @@ static int attempt(struct worker *w, uint32_t session, uint32_t slot)
 	if (fd < 0)
 		return fd;
 	s->legs[LBS_SERVER] = (lbs_leg){.fd = fd, .active_ms = (uint32_t)w->now_ms};
+	if (net_family(&row->address) == AF_UNIX)
+		s->legs[LBS_SERVER].ready = LBS_LEG_UNIX;
 	s->state = LBS_CONNECTING;
 	event.data.u64 = tag_make(TAG_LEG, s->serial, session * 2 + LBS_SERVER);
 	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
@@ -48,8 +51,8 @@ static int attempt(struct worker *w, uint32_t session, uint32_t slot)
 	return 0;
 }
 
-/* Choose a server, not `avoid` if there is another, and attempt it. */
-static void choose(struct worker *w, uint32_t session, uint32_t avoid)
+/* Choose a server, not `avoid` if there is another (`strictly`: never), and attempt it. */
+static void choose(struct worker *w, uint32_t session, uint32_t avoid, int strictly)
 {
 	lbs_session *s = &w->sessions[session];
 	const lbs_backend_row *backend = backend_of(w, s);
@@ -57,7 +60,7 @@ static void choose(struct worker *w, uint32_t session, uint32_t avoid)
 	uint32_t slot = backend ? balance_pick(w, backend, s, avoid) : LBS_NONE;
 	int error;
 
-	if (slot == LBS_NONE) {
+	if (slot == LBS_NONE || (strictly && slot == avoid)) {
 		session_reason(s, LBS_CAUSE_SERVER, LBS_PHASE_CONNECT);
 		session_end(w, session, 0);
 		return;
@@ -74,7 +77,7 @@ static void choose(struct worker *w, uint32_t session, uint32_t avoid)
 
 void connect_begin(struct worker *w, uint32_t session)
 {
-	choose(w, session, LBS_NONE);
+	choose(w, session, LBS_NONE, 0);
 }
 
 /* Take the session off its server and close the attempt. */
@@ -130,13 +133,18 @@ void connect_failed(struct worker *w, uint32_t session, int error)
 	count(&w->backend_totals[s->backend].retries, 1);
 	if (may_redispatch(backend, s)) {
 		if (backend->redispatch_first_failure && backend->usable_count > 1) {
-			choose(w, session, failed);
+			choose(w, session, failed, 0);
 			return;
 		}
 		s->flags |= LBS_SESSION_REPICK;
 	}
 	/* Stays with its server over the pause, so that a mark-down finds it there. */
 	session_enter_slot(w, session, failed);
+	if (error == -ETIMEDOUT) {
+		/* It has waited long enough. */
+		connect_again(w, session);
+		return;
+	}
 	s->state = LBS_PAUSING;
 	timers_set(&w->timers, session, w->now_ms + pause);
 }
@@ -145,13 +153,14 @@ void connect_again(struct worker *w, uint32_t session)
 {
 	lbs_session *s = &w->sessions[session];
 	uint32_t slot = s->slot;
-	int repick = s->flags & LBS_SESSION_REPICK || !w->plan->slots[slot];
+	/* A new plan may know its server or its backend no more. */
+	int repick = s->flags & LBS_SESSION_REPICK || !w->plan->slots[slot] || !backend_of(w, s);
 	int error;
 
 	session_leave_slot(w, session);
 	s->flags &= (uint8_t)~LBS_SESSION_REPICK;
 	if (repick) {
-		choose(w, session, w->plan->slots[slot] ? slot : LBS_NONE);
+		choose(w, session, w->plan->slots[slot] ? slot : LBS_NONE, 0);
 		return;
 	}
 	error = attempt(w, session, slot);
@@ -167,5 +176,5 @@ void connect_elsewhere(struct worker *w, uint32_t session)
 	withdraw(w, session);
 	s->flags &= (uint8_t)~LBS_SESSION_REPICK;
 	s->retries++;
-	choose(w, session, slot);
+	choose(w, session, slot, 1);
 }

@@ -11,7 +11,7 @@ void connect_begin(struct worker *worker, uint32_t session);
  * connect timeout): try again as `retries` and `option redispatch` say, or end. */
 void connect_failed(struct worker *worker, uint32_t session, int error);
 
-/* The pause before an attempt is over. */
+/* The pause before an attempt is over, or none was needed. */
 void connect_again(struct worker *worker, uint32_t session);
 
 /* The server of a session that is not yet established went down: to another one. */

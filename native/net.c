@@ -15,6 +15,9 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 
+/* Source ports tried for a connection before the range is taken for used up. */
+#define PORT_TRIES 256U
+
 union address {
 	struct sockaddr any;
 	struct sockaddr_in v4;
@@ -41,11 +44,10 @@ static int get_port(const union address *a)
 	return ntohs(a->any.sa_family == AF_INET ? a->v4.sin_port : a->v6.sin6_port);
 }
 
-/* Bind to the slot's source. With a port range, try each port once from `turn` on. */
-static int bind_source(int fd, const lbs_slot_row *slot, uint32_t turn)
+/* Bind to the slot's source, with this port (0: connect chooses one). */
+static int bind_source(int fd, const lbs_slot_row *slot, uint16_t port)
 {
 	union address a;
-	uint32_t ports = (uint32_t)slot->source_port_high - slot->source_port_low + 1;
 
 	if (slot->source_interface[0] &&
 	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, slot->source_interface,
@@ -54,20 +56,14 @@ static int bind_source(int fd, const lbs_slot_row *slot, uint32_t turn)
 	if (!slot->source.length)
 		return 0;
 	memcpy(a.bytes, slot->source.bytes, slot->source.length);
-	if (!slot->source_port_low) {
+	if (port) {
+		(void)set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		set_port(&a, port);
+	} else {
 		/* Let connect choose the port: one port serves many servers then (ip(7)). */
 		(void)set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-		return bind(fd, &a.any, slot->source.length) < 0 ? -errno : 0;
 	}
-	(void)set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	for (uint32_t i = 0; i < ports; i++) {
-		set_port(&a, (uint16_t)(slot->source_port_low + (turn + i) % ports));
-		if (bind(fd, &a.any, slot->source.length) == 0)
-			return 0;
-		if (errno != EADDRINUSE)
-			return -errno;
-	}
-	return -EADDRNOTAVAIL;
+	return bind(fd, &a.any, slot->source.length) < 0 ? -errno : 0;
 }
 
 static int set_tcp_options(int fd, const lbs_slot_row *slot, int smart_connect)
@@ -90,34 +86,60 @@ static int set_tcp_options(int fd, const lbs_slot_row *slot, int smart_connect)
 	return error;
 }
 
-int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_connect,
-		uint32_t turn)
+/* A socket on its way to `to`, from this port of the slot's source; or -errno. */
+static int connect_from(const lbs_slot_row *slot, const union address *to, int smart_connect,
+			uint16_t port)
 {
-	union address a;
 	int error = 0;
-	int fd;
+	int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	memcpy(a.bytes, slot->address.bytes, slot->address.length);
-	fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (a.any.sa_family != AF_UNIX) {
-		if (slot->port_rule == LBS_PORT_OFFSET)
-			set_port(&a, (uint16_t)(session->destination_port + slot->port_offset));
-		if (!get_port(&a))
-			error = -EADDRNOTAVAIL;
-		if (!error)
-			error = set_tcp_options(fd, slot, smart_connect);
-		if (!error && (slot->source.length || slot->source_interface[0]))
-			error = bind_source(fd, slot, turn);
-	}
-	if (!error && connect(fd, &a.any, slot->address.length) < 0 && errno != EINPROGRESS)
+	if (to->any.sa_family != AF_UNIX)
+		error = set_tcp_options(fd, slot, smart_connect);
+	if (!error && (slot->source.length || slot->source_interface[0]))
+		error = bind_source(fd, slot, port);
+	if (!error && connect(fd, &to->any, slot->address.length) < 0 && errno != EINPROGRESS)
 		error = -errno;
 	if (error) {
 		close(fd);
 		return error;
 	}
 	return fd;
+}
+
+int net_family(const lbs_address *address)
+{
+	sa_family_t family;
+
+	memcpy(&family, address->bytes, sizeof(family));
+	return family;
+}
+
+int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_connect,
+		uint32_t turn)
+{
+	uint32_t ports = (uint32_t)slot->source_port_high - slot->source_port_low + 1;
+	union address to;
+
+	memcpy(to.bytes, slot->address.bytes, slot->address.length);
+	if (to.any.sa_family != AF_UNIX) {
+		if (slot->port_rule == LBS_PORT_OFFSET)
+			set_port(&to, (uint16_t)(session->destination_port + slot->port_offset));
+		if (!get_port(&to))
+			return -EADDRNOTAVAIL;
+	}
+	if (!slot->source.length || !slot->source_port_low)
+		return connect_from(slot, &to, smart_connect, 0);
+	/* Bind does not see that another session to this server has the port: connect does. */
+	for (uint32_t i = 0; i < ports && i < PORT_TRIES; i++) {
+		uint32_t port = slot->source_port_low + (turn + i) % ports;
+		int fd = connect_from(slot, &to, smart_connect, (uint16_t)port);
+
+		if (fd != -EADDRINUSE && fd != -EADDRNOTAVAIL)
+			return fd;
+	}
+	return -EADDRNOTAVAIL;
 }
 
 void net_reset(int fd)
@@ -160,6 +182,17 @@ int net_unsent(int fd)
 int net_unread(int fd)
 {
 	return amount(fd, FIONREAD);
+}
+
+int net_skip_urgent(int fd)
+{
+	int at_mark = 0;
+
+	if (ioctl(fd, SIOCATMARK, &at_mark) < 0 || !at_mark ||
+	    set(fd, SOL_SOCKET, SO_OOBINLINE, 1) < 0)
+		return 0;
+	/* MSG_TRUNC: the kernel drops what it would copy (tcp(7)). */
+	return recv(fd, NULL, 1, MSG_TRUNC | MSG_DONTWAIT) == 1;
 }
 
 static void note(const union address *a, uint8_t *family, uint8_t *ip, uint16_t *port)

@@ -11,6 +11,9 @@
 int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_connect,
 		uint32_t turn);
 
+/* AF_INET, AF_INET6 or AF_UNIX. */
+int net_family(const lbs_address *address);
+
 /* Close so that the peer gets a reset and nothing stays behind. */
 void net_reset(int fd);
 
@@ -24,6 +27,10 @@ int net_error(int fd);
 /* Bytes that the peer's kernel has not acknowledged, and bytes not yet read here. */
 int net_unsent(int fd);
 int net_unread(int fd);
+
+/* Is the next byte to be read an urgent one, at which every splice stops? Then discard it:
+ * 1, else 0. What it is does not enter our memory. */
+int net_skip_urgent(int fd);
 
 /* Note who connected, and to which of our addresses. */
 struct sockaddr_storage;

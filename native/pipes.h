@@ -21,6 +21,7 @@ struct pipes {
 	uint32_t kept;
 	uint32_t keep_limit;
 	uint32_t want_bytes;
+	uint32_t page_bytes; /* the system's; a pipe has one place for each */
 };
 
 /* A pipe that holds nothing, or LBS_NONE if there is none to be had now. */

@@ -56,6 +56,7 @@ static int rows_fit(const lbs_plan_rows *r, const lbs_sizes *s)
 		if (r->slots[i].address.length > sizeof(r->slots[i].address.bytes) ||
 		    r->slots[i].address.length < sizeof(uint16_t) ||
 		    r->slots[i].source.length > sizeof(r->slots[i].source.bytes) ||
+		    r->slots[i].source_port_low > r->slots[i].source_port_high ||
 		    r->slots[i].port_rule > LBS_PORT_OFFSET)
 			return 0;
 	return 1;

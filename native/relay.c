@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/types.h>
 
+#include "net.h"
+
 /* Passes before others get their turn. */
 #define ROUNDS 16
 
@@ -75,6 +77,9 @@ enum relay_result relay_flush(struct worker *w, uint32_t session, int side)
 			r->held -= (uint32_t)moved;
 			r->moved += (uint64_t)moved;
 			to->active_ms = (uint32_t)w->now_ms;
+			/* Its reader may go on, and is waited for from now. */
+			if (!r->held)
+				s->legs[side].active_ms = (uint32_t)w->now_ms;
 			count(&w->head->counters.spliced_bytes, (uint64_t)moved);
 		} else if (moved < 0 && errno == EAGAIN) {
 			to->ready &= ~(uint32_t)LBS_LEG_OUT;
@@ -87,10 +92,23 @@ enum relay_result relay_flush(struct worker *w, uint32_t session, int side)
 
 /* Is a read of `bytes` into a pipe of this size sure to have emptied the socket? Every
  * byte may take up one of the pipe's pages, so only a read of fewer bytes than pages
- * can not have been cut short. */
-static int surely_drained(const struct ledger_pipe *pipe, ssize_t bytes)
+ * can not have been cut short by the pipe. Urgent data cuts reads short too, and so do
+ * descriptors sent over a unix socket. */
+static int surely_drained(const struct worker *w, const lbs_leg *from,
+			  const struct ledger_pipe *pipe, ssize_t bytes)
 {
-	return (uint64_t)bytes < pipe->bytes / 4096;
+	return !(from->ready & (LBS_LEG_URGENT | LBS_LEG_UNIX)) &&
+	       (uint64_t)bytes < pipe->bytes / w->pipes.page_bytes;
+}
+
+/* A read that got nothing may have stopped at an urgent byte, which is dropped (as
+ * programs that read without SO_OOBINLINE drop it): what follows can be read then. */
+static int passed_urgent(lbs_leg *from)
+{
+	if (!(from->ready & LBS_LEG_URGENT) || !net_skip_urgent(from->fd))
+		return 0;
+	from->ready &= ~(uint32_t)LBS_LEG_URGENT;
+	return 1;
 }
 
 enum relay_result relay_move(struct worker *w, uint32_t session, int side)
@@ -120,7 +138,7 @@ enum relay_result relay_move(struct worker *w, uint32_t session, int side)
 		if (got > 0) {
 			r->held = (uint32_t)got;
 			from->active_ms = (uint32_t)w->now_ms;
-			if (surely_drained(pipe, got)) {
+			if (surely_drained(w, from, pipe, got)) {
 				from->ready &= ~(uint32_t)LBS_LEG_IN;
 				/* The FIN came after these bytes. An error may have too: read on. */
 				if ((from->ready & (LBS_LEG_RDHUP | LBS_LEG_ERROR)) == LBS_LEG_RDHUP)
@@ -129,9 +147,11 @@ enum relay_result relay_move(struct worker *w, uint32_t session, int side)
 					from->ready |= LBS_LEG_IN;
 			}
 		} else if (got == 0) {
-			r->flags |= LBS_RELAY_END;
+			if (!passed_urgent(from))
+				r->flags |= LBS_RELAY_END;
 		} else if (errno == EAGAIN) {
-			from->ready &= ~(uint32_t)LBS_LEG_IN;
+			if (!passed_urgent(from))
+				from->ready &= ~(uint32_t)LBS_LEG_IN;
 		} else if (errno != EINTR) {
 			give_pipe(w, r);
 			return RELAY_SOURCE_BROKEN;

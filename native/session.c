@@ -10,19 +10,10 @@
 #include "net.h"
 #include "relay.h"
 #include "session_end.h"
+#include "session_idle.h"
+#include "session_reset.h"
 
 #define BOTH ((1U << LBS_CLIENT) | (1U << LBS_SERVER))
-/* How long a killed session may take to deliver what it holds for its client. */
-#define KILL_BOUND_MS 1000U
-/* The same without an order, if no idle timeout bounds it. */
-#define QUIET_BOUND_MS 60000U
-/* How often a resetting session looks at its send queue. */
-#define LOOK_AGAIN_MS 8U
-
-static uint32_t past(const struct worker *w, uint32_t then)
-{
-	return (uint32_t)w->now_ms - then;
-}
 
 /* ---- records ---- */
 
@@ -80,7 +71,7 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 		   const struct sockaddr_storage *client)
 {
 	const lbs_frontend_row *f = w->plan->frontends[listener->frontend];
-	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+	struct epoll_event event = {.events = LEG_EVENTS};
 	uint32_t session = take_record(w);
 	lbs_session *s = &w->sessions[session];
 
@@ -95,6 +86,8 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	s->frontend = listener->frontend;
 	s->slot = LBS_NONE;
 	s->legs[LBS_CLIENT] = (lbs_leg){.fd = fd, .active_ms = (uint32_t)w->now_ms};
+	if (client->ss_family == AF_UNIX)
+		s->legs[LBS_CLIENT].ready = LBS_LEG_UNIX;
 	s->legs[LBS_SERVER] = (lbs_leg){.fd = -1};
 	s->relays[LBS_CLIENT].pipe = LBS_NONE;
 	s->relays[LBS_SERVER].pipe = LBS_NONE;
@@ -103,10 +96,13 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	if (listener->want_destination)
 		net_note_destination(s, fd);
 	__atomic_store_n(&s->state, LBS_PAUSING, __ATOMIC_RELEASE);
+	gauge_note(w->process_gauge);
+	gauge_note(&w->frontend_gauges[s->frontend]);
+	gauge_note(&w->listener_gauges[s->listener]);
 	count(&w->head->counters.accepted, 1);
 	count(&w->frontend_totals[s->frontend].sessions, 1);
 	if (s->backend != LBS_NONE) {
-		gauge_up_to(&w->backend_gauges[s->backend], 0);
+		gauge_up(&w->backend_gauges[s->backend]);
 		count(&w->backend_totals[s->backend].sessions, 1);
 	}
 	event.data.u64 = tag_make(TAG_LEG, s->serial, session * 2 + LBS_CLIENT);
@@ -118,121 +114,6 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	connect_begin(w, session);
 }
 
-/* ---- timeouts of an established session (FEATURES A.7) ---- */
-
-/* Does `timeout tunnel` hold for this leg, in place of its own one? */
-static int in_tunnel(const lbs_session *s, int side)
-{
-	uint32_t fin = side == LBS_CLIENT ? s->timeout_client_fin : s->timeout_server_fin;
-
-	return s->timeout_tunnel && !(fin && (s->relays[!side].flags & LBS_RELAY_SHUT));
-}
-
-/* After how long without progress on this leg it has timed out; 0: never. */
-static uint32_t limit_of(const lbs_session *s, int side)
-{
-	uint32_t fin = side == LBS_CLIENT ? s->timeout_client_fin : s->timeout_server_fin;
-
-	if ((s->relays[side].flags & LBS_RELAY_END) && !s->relays[!side].held)
-		return 0;
-	if (fin && (s->relays[!side].flags & LBS_RELAY_SHUT))
-		return fin;
-	if (s->timeout_tunnel)
-		return s->timeout_tunnel;
-	return side == LBS_CLIENT ? s->timeout_client : s->timeout_server;
-}
-
-/* How long since the leg made progress. A tunnel is idle when both legs are. */
-static uint32_t idle_of(const struct worker *w, const lbs_session *s, int side)
-{
-	uint32_t idle = past(w, s->legs[side].active_ms);
-	uint32_t other = past(w, s->legs[!side].active_ms);
-
-	return in_tunnel(s, side) && other < idle ? other : idle;
-}
-
-/* Let the timer fire when the first of the two legs could time out. */
-static void arm(struct worker *w, uint32_t session)
-{
-	const lbs_session *s = &w->sessions[session];
-	uint64_t best = 0;
-
-	for (int side = 0; side < 2; side++) {
-		uint32_t limit = limit_of(s, side);
-		uint32_t idle = idle_of(w, s, side);
-		uint64_t at = w->now_ms + (idle < limit ? limit - idle : 0);
-
-		if (limit && (!best || at < best))
-			best = at;
-	}
-	if (best)
-		timers_set(&w->timers, session, best);
-	else
-		timers_clear(&w->timers, session);
-}
-
-/* ---- resetting: deliver what is left to one leg, then reset it ---- */
-
-static int last_leg(const lbs_session *s)
-{
-	return s->flags & LBS_SESSION_RESET_SERVER ? LBS_SERVER : LBS_CLIENT;
-}
-
-/* Go on delivering; end the session when nothing is left, or when it takes too long. */
-static void resetting(struct worker *w, uint32_t session)
-{
-	lbs_session *s = &w->sessions[session];
-	int target = last_leg(s);
-	lbs_relay *r = &s->relays[!target];
-	uint32_t limit = target == LBS_CLIENT ? s->timeout_client : s->timeout_server;
-	uint32_t backlog;
-
-	if (s->flags & LBS_SESSION_TOLD) {
-		session_end(w, session, BOTH);
-		return;
-	}
-	if (relay_flush(w, session, !target) != RELAY_OK) {
-		session_end(w, session, BOTH);
-		return;
-	}
-	backlog = r->held + (uint32_t)net_unsent(s->legs[target].fd);
-	if (backlog < s->backlog) {
-		s->backlog = backlog;
-		if (!(s->flags & LBS_SESSION_KILLED))
-			s->attempt_ms = (uint32_t)w->now_ms;
-	}
-	if (s->flags & LBS_SESSION_KILLED)
-		limit = KILL_BOUND_MS;
-	else if (!limit || limit > QUIET_BOUND_MS)
-		limit = QUIET_BOUND_MS;
-	if (!backlog || past(w, s->attempt_ms) >= limit) {
-		session_end(w, session, BOTH);
-		return;
-	}
-	timers_set(&w->timers, session, w->now_ms + LOOK_AGAIN_MS);
-}
-
-/* The leg `gone` is of no more use: reset it, and the other one after it has got what we
- * hold for it. A reset throws away what the peer's kernel has not acknowledged. */
-static void begin_reset(struct worker *w, uint32_t session, int gone)
-{
-	lbs_session *s = &w->sessions[session];
-	int target = !gone;
-
-	relay_abandon(w, session, target);
-	queue_remove(w, session * 2 + (uint32_t)gone);
-	net_reset(s->legs[gone].fd);
-	s->legs[gone].fd = -1;
-	if (gone == LBS_SERVER)
-		session_leave_slot(w, session);
-	if (target == LBS_SERVER)
-		s->flags |= LBS_SESSION_RESET_SERVER;
-	s->attempt_ms = (uint32_t)w->now_ms;
-	s->backlog = UINT32_MAX;
-	s->state = LBS_RESETTING;
-	resetting(w, session);
-}
-
 /* ---- established ---- */
 
 /* A leg broke (its peer reset it, or the kernel gave it up). */
@@ -242,7 +123,7 @@ static void leg_broken(struct worker *w, uint32_t session, int side)
 
 	session_reason(s, side == LBS_CLIENT ? LBS_CAUSE_CLIENT : LBS_CAUSE_SERVER,
 		       LBS_PHASE_DATA);
-	begin_reset(w, session, side);
+	session_reset_begin(w, session, side);
 }
 
 /* Carry a direction's end across, once it is delivered. 0, or -1 if the leg is broken. */
@@ -274,7 +155,7 @@ static void stop_writing(struct worker *w, uint32_t session, int side)
 static void run(struct worker *w, uint32_t session)
 {
 	lbs_session *s = &w->sessions[session];
-	uint32_t before = s->relays[0].flags + s->relays[1].flags;
+	uint32_t before = session_idle_shape(s);
 
 	for (int side = 0; side < 2; side++) {
 		enum relay_result result = relay_move(w, session, side);
@@ -313,9 +194,9 @@ static void run(struct worker *w, uint32_t session)
 		}
 	}
 	/* Arming is lazy: only these can make the first deadline an earlier one. */
-	if (before != s->relays[0].flags + s->relays[1].flags ||
+	if (before != session_idle_shape(s) ||
 	    ((s->relays[0].flags | s->relays[1].flags) & LBS_RELAY_END))
-		arm(w, session);
+		session_idle_arm(w, session);
 }
 
 static void established(struct worker *w, uint32_t session)
@@ -330,7 +211,7 @@ static void established(struct worker *w, uint32_t session)
 	__atomic_store_n(&s->state, LBS_ESTABLISHED, __ATOMIC_RELEASE);
 	session_tell_connected(w, session);
 	timers_clear(&w->timers, session);
-	arm(w, session);
+	session_idle_arm(w, session);
 	run(w, session);
 }
 
@@ -359,6 +240,9 @@ void session_event(struct worker *w, uint32_t session, int side, uint32_t events
 		leg->ready |= LBS_LEG_OUT;
 	if (events & EPOLLRDHUP)
 		leg->ready |= LBS_LEG_RDHUP;
+	/* It may be all there is to read, and is no EPOLLIN then. */
+	if (events & EPOLLPRI)
+		leg->ready |= LBS_LEG_URGENT | LBS_LEG_IN;
 	/* HUP alone: both directions are shut, which two FINs do as well. */
 	if (events & EPOLLERR)
 		leg->ready |= LBS_LEG_ERROR | LBS_LEG_IN | LBS_LEG_OUT;
@@ -390,41 +274,14 @@ void session_event(struct worker *w, uint32_t session, int side, uint32_t events
 		/* The killing that told its client closes it as well. */
 		if (s->flags & LBS_SESSION_TOLD)
 			return;
-		if (failed && side == last_leg(s))
+		if (failed && side == session_reset_target(s))
 			session_end(w, session, BOTH);
 		else
-			resetting(w, session);
+			session_reset_go_on(w, session);
 		return;
 	default:
 		return;
 	}
-}
-
-/* An established session's timer: end what has timed out. */
-static void idle(struct worker *w, uint32_t session)
-{
-	lbs_session *s = &w->sessions[session];
-
-	for (int side = 0; side < 2; side++) {
-		uint32_t limit = limit_of(s, side);
-
-		if (!limit || idle_of(w, s, side) < limit)
-			continue;
-		session_reason(s,
-			       side == LBS_CLIENT || in_tunnel(s, side)
-				       ? LBS_CAUSE_CLIENT_TIMEOUT
-				       : LBS_CAUSE_SERVER_TIMEOUT,
-			       LBS_PHASE_DATA);
-		if (s->relays[!side].held) {
-			/* It takes nothing any more, and what we hold for it is lost: the
-			 * end must not look like a clean one, to either of them. */
-			session_end(w, session, BOTH);
-			return;
-		}
-		s->relays[side].flags |= LBS_RELAY_END;
-	}
-	arm(w, session);
-	run(w, session);
 }
 
 void session_timer(struct worker *w, uint32_t session)
@@ -437,10 +294,13 @@ void session_timer(struct worker *w, uint32_t session)
 		connect_again(w, session);
 		return;
 	case LBS_ESTABLISHED:
-		idle(w, session);
+		if (session_idle_expired(w, session))
+			session_end(w, session, BOTH);
+		else
+			run(w, session);
 		return;
 	case LBS_RESETTING:
-		resetting(w, session);
+		session_reset_go_on(w, session);
 		return;
 	default:
 		assert(!"a closed session has no timer");
@@ -491,10 +351,10 @@ void session_kill(struct worker *w, uint32_t session, enum lbs_cause cause)
 		return;
 	case LBS_ESTABLISHED:
 		reason_killed(s, cause);
-		begin_reset(w, session, LBS_SERVER);
+		session_reset_begin(w, session, LBS_SERVER);
 		return;
 	case LBS_RESETTING:
-		if (last_leg(s) == LBS_SERVER || (s->flags & LBS_SESSION_TOLD))
+		if (session_reset_target(s) == LBS_SERVER || (s->flags & LBS_SESSION_TOLD))
 			session_end(w, session, BOTH);
 		else
 			s->flags |= LBS_SESSION_KILLED;

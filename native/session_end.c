@@ -28,7 +28,7 @@ void session_enter_slot(struct worker *w, uint32_t session, uint32_t slot)
 		w->sessions[first].slot_prev = session;
 	w->slot_heads[slot] = session;
 	s->flags |= LBS_SESSION_IN_SLOT | LBS_SESSION_ASSIGNED;
-	gauge_up_to(&w->slot_gauges[slot], 0);
+	gauge_up(&w->slot_gauges[slot]);
 }
 
 void session_leave_slot(struct worker *w, uint32_t session)

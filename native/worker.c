@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "accept.h"
+#include "net.h"
 #include "session.h"
 
 #define BATCH 256
@@ -121,7 +122,7 @@ void worker_place_freed(struct worker *w)
 	waiting = __atomic_exchange_n(w->paused_threads, 0, __ATOMIC_SEQ_CST);
 	for (uint32_t t = 0; t < w->peer_count; t++)
 		if (waiting >> t & 1) {
-			__atomic_store_n(&w->peers[t].accept_retry, 1, __ATOMIC_RELEASE);
+			__atomic_fetch_or(&w->peers[t].accept_retry, ACCEPT_PAUSED, __ATOMIC_RELEASE);
 			mailbox_signal(&w->peers[t].mailbox);
 		}
 }
@@ -139,35 +140,33 @@ static void read_clocks(struct worker *w)
 /* ---- commands ---- */
 
 /* Kill a chunk of a slot's sessions; 1 when all are done. Two passes over the slot's list:
- * the first tells the clients that can be told at once, the second closes. Sessions may
- * leave the list between chunks; session_leave_slot keeps kill_next right. */
+ * the first tells the clients that can be told at once, the second closes, until the list
+ * is empty: a session whose pause ended between two chunks may have come back to it. For
+ * those that leave it meanwhile session_leave_slot keeps kill_next right. */
 static int kill_slot(struct worker *w, const struct command *c)
 {
 	enum lbs_cause cause = (enum lbs_cause)c->cause;
+	const uint32_t *head = &w->slot_heads[c->slot];
+	uint32_t done = 0;
 
 	if (w->kill_pass == KILL_NONE) {
 		w->kill_pass = KILL_TELL;
-		w->kill_next = w->slot_heads[c->slot];
+		w->kill_next = *head;
 	}
-	for (uint32_t i = 0; i < KILL_CHUNK; i++) {
+	for (; w->kill_next != LBS_NONE && done < KILL_CHUNK; done++) {
 		uint32_t session = w->kill_next;
 
-		if (session == LBS_NONE && w->kill_pass == KILL_CLOSE)
-			break;
-		if (session == LBS_NONE) {
-			w->kill_pass = KILL_CLOSE;
-			w->kill_next = w->slot_heads[c->slot];
-			continue;
-		}
 		w->kill_next = w->sessions[session].slot_next;
-		if (w->kill_pass == KILL_TELL) {
-			w->kill_count += (uint32_t)session_tell_killed(w, session, cause);
-		} else {
-			w->kill_count += !(w->sessions[session].flags & LBS_SESSION_TOLD);
-			session_kill(w, session, cause);
-		}
+		w->kill_count += (uint32_t)session_tell_killed(w, session, cause);
 	}
-	if (w->kill_pass != KILL_CLOSE || w->kill_next != LBS_NONE)
+	if (w->kill_next != LBS_NONE)
+		return 0;
+	w->kill_pass = KILL_CLOSE;
+	for (; *head != LBS_NONE && done < KILL_CHUNK; done++) {
+		w->kill_count += !(w->sessions[*head].flags & LBS_SESSION_TOLD);
+		session_kill(w, *head, cause);
+	}
+	if (*head != LBS_NONE)
 		return 0;
 	tell_number(w, LBS_EVENT_KILLED, c->slot, w->kill_count);
 	w->kill_pass = KILL_NONE;
@@ -298,18 +297,30 @@ static void take_turns(struct worker *w)
 	}
 }
 
+/* Wake Python if it asked for that and there is something to hear. */
+static void signal_events(struct worker *w)
+{
+	uint64_t one = 1;
+	ssize_t written;
+
+	if (!ring_must_signal(w->ring))
+		return;
+	written = write(w->events_fd, &one, sizeof(one));
+	(void)written;
+}
+
 int worker_run(struct worker *w)
 {
 	struct epoll_event events[BATCH];
-	sigset_t pipe_signal;
+	sigset_t all_signals;
 	char name[16];
 	int busy = 0;
 
 	snprintf(name, sizeof(name), "relay-%u", w->number);
 	prctl(PR_SET_NAME, name);
-	sigemptyset(&pipe_signal);
-	sigaddset(&pipe_signal, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &pipe_signal, NULL);
+	/* Signals are for Python's thread. SIGPIPE is for nobody: EPIPE says it. */
+	sigfillset(&all_signals);
+	pthread_sigmask(SIG_BLOCK, &all_signals, NULL);
 	read_clocks(w);
 	while (!w->stopping) {
 		int ready = epoll_wait(w->epoll, events, BATCH, wait_ms(w, busy));
@@ -331,20 +342,10 @@ int worker_run(struct worker *w)
 		session_free_closed(w);
 		accept_resume(w);
 		busy |= w->for_turn.first != LBS_NONE;
-		if (ring_must_signal(w->ring)) {
-			uint64_t one = 1;
-			ssize_t written = write(w->events_fd, &one, sizeof(one));
-
-			(void)written;
-		}
+		signal_events(w);
 	}
 	tell_number(w, LBS_EVENT_STOPPED, 0, 0);
-	if (ring_must_signal(w->ring)) {
-		uint64_t one = 1;
-		ssize_t written = write(w->events_fd, &one, sizeof(one));
-
-		(void)written;
-	}
+	signal_events(w);
 	return 0;
 }
 
@@ -386,17 +387,18 @@ int worker_open(struct worker *w, struct ledger *ledger, uint32_t number)
 		.table = ledger_of(ledger, number, a->pipes),
 		.open_everywhere = &ledger->header->pipes_open,
 		.places = sizes->pipes,
+		.page_bytes = (uint32_t)sysconf(_SC_PAGESIZE),
 	};
 	timers_init(&w->timers, w->sessions, w->now_ms);
 	return mailbox_open(&w->mailbox);
 }
 
-/* Close what a session still holds; nobody is told. */
+/* Reset what a session still holds: it did not end by itself. No event tells of it. */
 static void close_session(struct worker *w, lbs_session *s)
 {
 	for (int side = 0; side < 2; side++) {
 		if (s->legs[side].fd >= 0)
-			close(s->legs[side].fd);
+			net_reset(s->legs[side].fd);
 		if (s->relays[side].pipe != LBS_NONE)
 			pipes_drop(&w->pipes, s->relays[side].pipe);
 	}

@@ -20,6 +20,10 @@ struct queue {
 
 enum { QUEUE_NONE = 0, QUEUE_PIPE = 1, QUEUE_TURN = 2 };
 
+/* What a worker is asked to do about its listeners. */
+enum { ACCEPT_PAUSED = 1, /* watch those again that it paused: there may be room */
+       ACCEPT_ALL = 2 /* look at all: a connection waits that another thread was woken for */ };
+
 /* A listening socket as this thread sees it. */
 struct acceptor {
 	int32_t fd;       /* -1: none */
@@ -27,8 +31,6 @@ struct acceptor {
 	uint32_t burst;   /* accepts to try at the next wake-up */
 	uint64_t batch;   /* of the last wake-up */
 };
-
-struct plane_shared;
 
 struct worker {
 	uint32_t number;
@@ -64,7 +66,7 @@ struct worker {
 	struct queue for_pipe;
 	struct queue for_turn;
 	struct acceptor *acceptors;
-	int accept_retry; /* some acceptor is paused here */
+	int accept_retry; /* ACCEPT_*: any thread sets it, and signals the mailbox */
 	uint64_t accept_retry_ms;
 	uint64_t accept_told_ms; /* when a shortage was last reported */
 	uint32_t closed_first; /* ended in this batch, to be freed at its end */
@@ -77,6 +79,9 @@ struct worker {
 /* What epoll hands back: a kind, 24 bits of the session's serial, and a number. */
 enum tag_kind { TAG_MAILBOX = 1, TAG_LISTENER, TAG_LEG };
 
+/* What a leg's socket is watched for, from its first moment on. */
+#define LEG_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+
 static inline uint64_t tag_make(enum tag_kind kind, uint64_t serial, uint32_t number)
 {
 	return (uint64_t)kind << 56 | (serial & 0xffffff) << 32 | number;
@@ -87,21 +92,41 @@ static inline void count(uint64_t *counter, uint64_t more)
 	__atomic_store_n(counter, *counter + more, __ATOMIC_RELAXED);
 }
 
-/* One more on a gauge all threads share, unless it stands at the limit (0: none). */
-static inline int gauge_up_to(lbs_gauge *gauge, uint32_t limit)
+/* How long since `then`, a time's low 32 bits (right over their running over). */
+static inline uint32_t worker_past(const struct worker *worker, uint32_t then)
+{
+	return (uint32_t)worker->now_ms - then;
+}
+
+/* One more on a gauge all threads share, unless it stands at the limit (0: none). What
+ * is only tried is no peak: note that when it is settled. */
+static inline int gauge_try(lbs_gauge *gauge, uint32_t limit)
 {
 	uint32_t now = __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
-	uint32_t max = __atomic_load_n(&gauge->max, __ATOMIC_RELAXED);
 
 	do {
 		if (limit && now >= limit)
 			return 0;
 	} while (!__atomic_compare_exchange_n(&gauge->now, &now, now + 1, 1, __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
-	while (now + 1 > max && !__atomic_compare_exchange_n(&gauge->max, &max, now + 1, 1,
-							     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-		;
 	return 1;
+}
+
+/* Note the most there were. */
+static inline void gauge_note(lbs_gauge *gauge)
+{
+	uint32_t now = __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
+	uint32_t max = __atomic_load_n(&gauge->max, __ATOMIC_RELAXED);
+
+	while (now > max && !__atomic_compare_exchange_n(&gauge->max, &max, now, 1, __ATOMIC_RELAXED,
+							 __ATOMIC_RELAXED))
+		;
+}
+
+static inline void gauge_up(lbs_gauge *gauge)
+{
+	(void)gauge_try(gauge, 0);
+	gauge_note(gauge);
 }
 
 static inline void gauge_down(lbs_gauge *gauge)

@@ -135,7 +135,7 @@ def assemble(config: Config, share: Share) -> Service:
     return Orchestrator(
         config,
         share.sockets,
-        Hub(config.global_, pid=share.pid),
+        Hub(config.global_, pid=share.pid, aloud=share.aloud),
         threads=share.threads,
         maxconn=share.maxconn,
         max_pipes=share.max_pipes,

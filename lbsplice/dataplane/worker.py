@@ -54,8 +54,8 @@ class Workers:
             thread = threading.Thread(
                 target=self._run, args=(number, on_return), name=f"relay-{number}"
             )
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _run(self, number: int, on_return: Callable[[int, int], None] | None) -> None:
         result = lib.lbs_worker_run(self._plane, number)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lbsplice.config.model import AddressKind, Endpoint, Proxy, Server
 from lbsplice.errors import ConfigError
+from lbsplice.plan.sockaddr import abstract_name
 
 _UNIX_PATH_MAX = 107
 
@@ -57,10 +58,11 @@ def _socket_address(
     endpoint: Endpoint, port: int | None, where: str
 ) -> tuple[socket.AddressFamily, SocketAddress]:
     if endpoint.kind in (AddressKind.UNIX, AddressKind.ABSTRACT):
-        path = "\0" * (endpoint.kind is AddressKind.ABSTRACT) + endpoint.host
-        if len(os.fsencode(path)) > _UNIX_PATH_MAX:
+        if len(os.fsencode(endpoint.host)) > _UNIX_PATH_MAX:
             raise ConfigError(f"{where}: unix socket path is longer than {_UNIX_PATH_MAX} bytes")
-        return socket.AF_UNIX, path
+        if endpoint.kind is AddressKind.ABSTRACT:
+            return socket.AF_UNIX, os.fsdecode(abstract_name(endpoint.host))
+        return socket.AF_UNIX, endpoint.host
     if endpoint.kind not in (AddressKind.ANY, AddressKind.IPV4, AddressKind.IPV6):
         raise ConfigError(f"{where}: its check has no address ({endpoint.host} is not one)")
     if port is None:

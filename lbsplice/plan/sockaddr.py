@@ -26,8 +26,7 @@ def sockaddr(endpoint: Endpoint, port: int | None = None) -> bytes:
     """The socket address of an endpoint, with `port` (0 if None) where the endpoint
     itself has none or a relative one.
 
-    An abstract name is padded with NULs to the size of `sun_path`, as HAProxy's `abns@`
-    is. Raises PlanError for what can not be written so: an address that is still a name,
+    Raises PlanError for what can not be written so: an address that is still a name,
     a descriptor, a port out of range, a path that is too long."""
     number = port or 0
     if endpoint.port is not None and not endpoint.relative:
@@ -46,10 +45,16 @@ def sockaddr(endpoint: Endpoint, port: int | None = None) -> bytes:
     if endpoint.kind is AddressKind.UNIX:
         return _FAMILY.pack(AF_UNIX) + _path(endpoint.host) + b"\0"
     if endpoint.kind is AddressKind.ABSTRACT:
-        return _FAMILY.pack(AF_UNIX) + (b"\0" + _path(endpoint.host)).ljust(UNIX_PATH_BYTES, b"\0")
+        return _FAMILY.pack(AF_UNIX) + abstract_name(endpoint.host)
     if endpoint.kind is AddressKind.NAME:
         raise PlanError(f"the name '{endpoint.host}' was not resolved to an address")
     raise PlanError(f"'{endpoint.kind.value}@{endpoint.host}' is no address to connect to")
+
+
+def abstract_name(text: str) -> bytes:
+    """What bind and connect want for `abns@text`: padded with NULs to the size of
+    `sun_path`, as HAProxy's are. PlanError if it is too long."""
+    return (b"\0" + _path(text)).ljust(UNIX_PATH_BYTES, b"\0")
 
 
 def any_address(family: int) -> bytes:

@@ -92,6 +92,38 @@ def render(tell: Tell, *, sessions: int = 0) -> tuple[LogLevel, str]:
     return level(tell), text(tell, sessions)
 
 
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Sessions of a server, or of half a proxy: now, and since the start."""
+
+    now: int = 0
+    total: int = 0
+
+
+def server_dump(key: ServerKey, up: bool, sessions: Busy) -> str:
+    """How a server is, for SIGHUP."""
+    return (
+        f"SIGHUP: Server {key[0]}/{key[1]} is {'UP' if up else 'DOWN'}. "
+        f"Conn: {sessions.now} act, 0 pend, {sessions.total} tot."
+    )
+
+
+def proxy_dump(proxy: str, usable: Usable | None, front: Busy, back: Busy) -> str:
+    """How a proxy is, for SIGHUP. `usable` is None where there are no servers at all."""
+    if usable is None:
+        state = "has no servers."
+    elif usable.active:
+        state = f"has {usable.active} active servers and {usable.backups} backup servers available."
+    elif usable.backups:
+        state = "is running on backup servers !"
+    else:
+        state = "has no server available !"
+    return (
+        f"SIGHUP: Proxy {proxy} {state} Conn: act(FE+BE): {front.now}+{back.now}, "
+        f"0 pend (0 unass), tot(FE+BE): {front.total}+{back.total}."
+    )
+
+
 def _server(tell: Tell) -> str:
     backend, server = tell.key
     return f"{'Backup ' if tell.backup else ''}Server {backend}/{server}"

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from lbsplice.config.messages import Message, Severity, render
 from lbsplice.config.model import Config, Global, Log, Proxy
 from lbsplice.plan.slots import Numbers
 from lbsplice.report.record import Record
 from lbsplice.report.sessionlog import SessionLog, one_line
-from lbsplice.report.sinks import Sink, SinkKey, open_sink, sink_key
+from lbsplice.report.sinks import DescriptorSink, Sink, SinkKey, open_sink, sink_key
 from lbsplice.report.syslog import DEFAULT_TAG, Framer, encode
 from lbsplice.terms import LogLevel
 
@@ -28,6 +29,8 @@ class _Target:
 class Hub:
     """The log of one process. `pid` stands in its lines; `tag` is the program's name,
     for configurations without `log-tag`; `clock` is the wall clock in ns since 1970.
+    `aloud` says lines about proxies and servers on standard error too, as HAProxy does in
+    the foreground; a terminal that stands still loses them.
 
     It begins with the global targets, which it opens at once (before a chroot); proxies
     are known from the first `replace` on. Raises EnvironmentLacks if a socket can not be
@@ -40,10 +43,12 @@ class Hub:
         pid: int,
         tag: str = DEFAULT_TAG,
         clock: Callable[[], int] = time.time_ns,
+        aloud: bool = False,
     ) -> None:
         self._pid = pid
         self._tag = tag
         self._clock = clock
+        self._aloud = DescriptorSink(2) if aloud else None
         self._sinks: dict[SinkKey, Sink] = {}
         self._made: dict[tuple[Log, str, str | None], _Target] = {}
         self._dropped_by_closed = 0
@@ -122,8 +127,11 @@ class Hub:
     def proxy_line(self, proxy_name: str, level: LogLevel, text: str) -> None:
         """Say something of a proxy or of its servers, to that proxy's targets. A proxy
         without any, or of no configuration yet, is passed over."""
-        targets = self._by_proxy.get(proxy_name, ())
-        _send(targets, level, one_line(text), self._clock())
+        text = one_line(text)
+        _send(self._by_proxy.get(proxy_name, ()), level, text, self._clock())
+        if self._aloud is not None:
+            severity = Severity.ALERT if level is LogLevel.EMERG else Severity.WARNING
+            self._aloud.send(encode(render(Message(severity, text, area=""), self._pid) + "\n"))
 
     def process_line(self, level: LogLevel, text: str) -> None:
         """Say something of the process as a whole, to the global targets."""
@@ -144,7 +152,8 @@ class Hub:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """The descriptors it holds."""
-        return tuple(sink.fileno() for sink in self._sinks.values() if sink.fileno() >= 0)
+        sinks = [*self._sinks.values(), *([self._aloud] if self._aloud else [])]
+        return tuple(sink.fileno() for sink in sinks if sink.fileno() >= 0)
 
     def close(self) -> None:
         """Close every target. Lines that come later are passed over."""
@@ -153,6 +162,8 @@ class Hub:
         self._by_frontend = {}
         self._by_proxy = {}
         self._close_unused()
+        if self._aloud is not None:
+            self._aloud.close()
 
 
 def _send(targets: tuple[_Target, ...], level: LogLevel, text: str, now: int) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from lbsplice.config.model import AddressKind, Endpoint, Log, LogTarget
 from lbsplice.errors import EnvironmentLacks
+from lbsplice.plan.sockaddr import abstract_name
 
 SYSLOG_PORT = 514
 RETRY_SECONDS = 0.01
@@ -217,7 +218,7 @@ def _open_sink(target: LogTarget, address: Endpoint | None) -> Sink:
         return DescriptorSink(int(address.host))
     if target is LogTarget.UNIX:
         abstract = address.kind is AddressKind.ABSTRACT
-        return UnixSink("\0" + address.host if abstract else address.host)
+        return UnixSink(os.fsdecode(abstract_name(address.host)) if abstract else address.host)
     port = address.port or SYSLOG_PORT
     if address.kind is AddressKind.IPV6:
         return UdpSink(socket.AF_INET6, (address.host, port))

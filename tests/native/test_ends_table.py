@@ -151,7 +151,7 @@ def marked_down_half_closed(lb: Rig) -> None:
     server.reads_end()
     lb.workers.kill_slot(0, Cause.DOWN)
     client.reads_reset()
-    server.reads_reset()
+    server.breaks()
 
 
 def main_server_is_back(lb: Rig) -> None:
@@ -199,7 +199,7 @@ ROWS = [
     Row("connect timeout", "sC", unanswered, backend={"timeout_connect": SHORT, "retries": 0},
         after_ms=SHORT, connected=False),
     Row("connect timeout, once more for each retry", "sC", unanswered,
-        backend={"timeout_connect": SHORT, "retries": 1}, after_ms=3 * SHORT, connected=False),
+        backend={"timeout_connect": SHORT, "retries": 1}, after_ms=2 * SHORT, connected=False),
     Row("client timeout alone", "cD", client_timeout_alone,
         frontend={"timeout_client": SHORT}, backend={"timeout_server": LONG}),
     Row("server timeout alone", "sD", server_timeout_alone,

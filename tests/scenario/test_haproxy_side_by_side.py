@@ -25,4 +25,4 @@ def test_both_do_the_same(situation: Situation, tmp_path: Path) -> None:
         assert theirs != before, f"HAProxy does this too: {difference.reason}"
     assert ours.notes == theirs.notes
     assert ours.log == theirs.log
-    assert ours.status == theirs.status
+    assert (ours.status, ours.errors) == (theirs.status, theirs.errors)

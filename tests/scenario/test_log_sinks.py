@@ -178,7 +178,7 @@ def test_path_that_is_no_datagram_socket_drops(tmp_path):
 
 def test_abstract_address_is_reached():
     name = f"lbsplice-test-{os.getpid()}"
-    with unix_reader("\0" + name) as reader:
+    with unix_reader("\0" + name.ljust(107, "\0")) as reader:
         sink = open_sink((LogTarget.UNIX, Endpoint(AddressKind.ABSTRACT, name)))
         sink.send(b"x\n")
         assert received(reader) == [b"x\n"]

@@ -266,9 +266,7 @@ def test_a_daemon_goes_into_a_chroot_that_holds_nothing(run, echo, free_port, tm
     jail = tmp_path / "jail"
     jail.mkdir()
     pidfile = tmp_path / "pid"
-    text = config(
-        f"bind 127.0.0.1:{free_port}", echo.port, f"chroot {jail}\n user nobody\n daemon"
-    )
+    text = config(f"bind 127.0.0.1:{free_port}", echo.port, f"chroot {jail}\n user nobody\n daemon")
     process = run(text, "-p", str(pidfile))
     out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, out, err) == (0, "", "")

@@ -164,9 +164,11 @@ class Rig:
     def records(self) -> list[Any]:
         """The sessions' records in the ledger, those in use."""
         found = []
+        # Those beyond were never used, and looking at them would cost memory.
+        used = min(self.workers.sizes.sessions, self.counters.workers().accepted)
         for thread in range(self.workers.sizes.threads):
             table: Any = self.workers.sessions(thread)
-            found += [table[i] for i in range(self.workers.sizes.sessions) if table[i].magic]
+            found += [table[i] for i in range(used) if table[i].magic]
         return found
 
     def live(self) -> int:

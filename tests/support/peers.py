@@ -91,6 +91,15 @@ class Peer:
             raise AssertionError("nothing came where a reset was due") from None
         raise AssertionError(f"read {got[:60]!r} ({len(got)} bytes) where a reset was due")
 
+    def breaks(self) -> None:
+        """A reset comes. For a peer that has seen the end: reading would only tell it of
+        the end once more."""
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        events = poll.poll(SOON_S * 1000)
+        assert events, "no reset came"
+        assert events[0][1] & select.POLLERR, "both ends closed cleanly"
+
     def reads_until_reset(self) -> bytes:
         """What comes before a reset. A clean end is an AssertionError."""
         got = bytearray()

@@ -1,0 +1,502 @@
+"""What the program's log says of its sessions: each field, each option, each target; one
+line a session, and nobody who waits for the log."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from scripts.sidebyside.load import Load, build
+from tests.support.peers import connected
+from tests.support.program import Program, Service, SessionLine, program
+from tests.support.waiting import wait_until
+
+SEED = 20260802
+
+HEAD = """\
+global
+ nbthread 2
+ {globals}
+defaults
+ mode tcp
+ log global
+ timeout connect 2s
+ timeout client 30s
+ timeout server 30s
+"""
+
+
+def head(*global_lines: object) -> str:
+    return HEAD.format(globals="\n ".join(str(line) for line in global_lines))
+
+
+def date_of(text: str) -> float:
+    """Seconds since 1970 of `06/Feb/2009:12:12:51.443`, local time."""
+    return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S.%f").timestamp()
+
+
+def asks_and_is_answered(lb: Program, server: Service, port: str = "front") -> str:
+    """One session with 4 bytes there and 7 back, to its end; the client's address."""
+    client = lb.connects(port)
+    host, own_port = client.socket.getsockname()
+    end = server.accepts()
+    client.sends(b"ask!").shuts_output()
+    end.reads(b"ask!").reads_end().sends(b"answer.").closes()
+    client.reads(b"answer.").reads_end().closes()
+    return f"{host}:{own_port}"
+
+
+# ---- the two lines ----
+
+
+def test_tcplog_line_has_every_field(lb):
+    server = lb.server()
+    lb.start(
+        head(f"log {lb.log} local0")
+        + f"""\
+frontend www
+ bind 127.0.0.1:{lb.port()}
+ option tcplog
+ default_backend app
+backend app
+ server s1 {server}
+"""
+    )
+    before = time.time()
+    client, end = lb.session(server)
+    address = "{}:{}".format(*client.socket.getsockname())
+    end.sends(b"0123456789")
+    client.reads(b"0123456789").sees_nothing(0.12)
+    client.closes()
+    end.reads_end().closes()
+    (line,) = lb.logs(" www ")
+    after = time.time()
+    assert line.severity == 6
+    found = re.fullmatch(
+        re.escape(address) + r" \[(.{24})\] www app/s1 0/(\d+)/(\d+) 10 -- 1/1/0/0/0 0/0", line.text
+    )
+    assert found, line
+    assert before - 0.001 <= date_of(found[1]) <= after
+    connect_ms, total_ms = int(found[2]), int(found[3])
+    assert connect_ms <= total_ms
+    assert 115 <= total_ms <= (after - before) * 1000 + 1
+    lb.stops()
+
+
+def test_concurrent_sessions_are_counted_where_they_are(lb):
+    server = lb.server()
+    lb.start(
+        head(f"log {lb.log} local0")
+        + "".join(
+            f"""\
+listen l{number}
+ bind 127.0.0.1:{lb.port(f"l{number}")}
+ option tcplog
+ server a {server if number == 1 else f"127.0.0.1:{server.sessions.port}"}
+"""
+            for number in (1, 2)
+        )
+    )
+    held = [lb.session(server, "l1") for _ in range(3)] + [lb.session(server, "l2")]
+    for client, end in held:
+        client.closes()
+        end.reads_end().closes()
+        lb.logs(r" 0/0$", held.index((client, end)) + 1)
+    counts = [SessionLine.read(line).counts for line in lb.logs(r" 0/0$", 4)]
+    # the session is still counted in process and frontend, no more in backend and server
+    assert counts == [(4, 3, 2, 2), (3, 2, 1, 1), (2, 1, 0, 0), (1, 1, 0, 0)]
+    lb.stops()
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:{port}", "*:{port}"])
+def test_default_line_is_written_at_connect(lb, bind):
+    server = lb.server()
+    lb.start(
+        head(f"log {lb.log} local0")
+        + f"listen www\n bind {bind.format(port=lb.port())}\n server a {server}\n"
+    )
+    client, end = lb.session(server)
+    (line,) = lb.logs("Connect")
+    mine = "{}:{}".format(*client.socket.getsockname())
+    assert line.text == f"Connect from {mine} to 127.0.0.1:{lb.port()} (www/TCP)"
+    assert line.severity == 6
+    client.closes()
+    end.reads_end().closes()
+    lb.stops()
+    lb.says_no_more("127.0.0.1", 1)
+
+
+# ---- options ----
+
+
+def test_logasap_writes_at_connect_and_never_again(lb):
+    server = lb.server()
+    lb.start(
+        head(f"log {lb.log} local0")
+        + f"""\
+listen www
+ bind 127.0.0.1:{lb.port()}
+ option tcplog
+ option logasap
+ server a {server}
+"""
+    )
+    client, end = lb.session(server)
+    (line,) = lb.logs(" www ")
+    assert re.search(r" www www/a 0/\d+/\+\d+ \+0 -- 1/1/1/1/0 0/0$", line.text), line
+    end.resets()
+    client.reads_reset()
+    lb.stops()
+    lb.says_no_more(" www ", 1)
+
+
+OPTIONS = {
+    # option: what of a silent, an answered, a greeted and a reset session is told, and as what
+    "": {"silent": 6, "answered": 6, "greeted": 6, "reset": 6},
+    "option dontlognull": {"answered": 6, "greeted": 6, "reset": 6},
+    "option dontlog-normal": {"reset": 6},
+    "option log-separate-errors": {"silent": 6, "answered": 6, "greeted": 6, "reset": 3},
+    "option dontlog-normal\n option log-separate-errors": {"reset": 3},
+    "log-tag other": {"silent": 6, "answered": 6, "greeted": 6, "reset": 6},
+    "no log": {},
+}
+
+
+def test_options_choose_the_sessions_and_their_severity(lb):
+    servers = {name: lb.server() for name in OPTIONS}
+    lb.start(
+        head(f"log {lb.log} local0")
+        + "".join(
+            f"""\
+listen l{number}
+ bind 127.0.0.1:{lb.port(name)}
+ option tcplog
+ {name or "description none"}
+ server a {servers[name]}
+"""
+            for number, name in enumerate(OPTIONS)
+        )
+    )
+    told: dict[str, dict[str, str]] = {}
+    for name in OPTIONS:
+        asks = told[name] = {}
+        asks["answered"] = asks_and_is_answered(lb, servers[name], name)
+        for kind in ("silent", "greeted", "reset"):
+            client, end = lb.connects(name), servers[name].accepts()
+            asks[kind] = "{}:{}".format(*client.socket.getsockname())
+            if kind == "greeted":
+                end.sends(b"220 hello")
+                client.reads(b"220 hello")
+            if kind == "reset":
+                client.sends(b"x")
+                end.reads(b"x").resets()
+                client.reads_reset()
+                client.closes()
+            else:
+                end.shuts_output()
+                client.reads_end().closes()
+                end.reads_end().closes()
+    lb.stops()  # everything that is to be told is told by then
+    for name, expected in OPTIONS.items():
+        severities = {
+            kind: line.severity
+            for kind, client in told[name].items()
+            for line in lb.log.lines
+            if line.text.startswith(client + " ")
+        }
+        assert severities == expected, name
+
+
+def test_each_target_has_its_format_and_its_levels(lb, tmp_path):
+    server = lb.server()
+    with udp() as rfc5424, udp() as errors, unix_reader(tmp_path / "log") as unix:
+        lb.start(
+            head(
+                "log-tag balancer",
+                "log-send-hostname lb1",
+                f"log {address(rfc5424)} format rfc5424 local3",
+                f"log {address(errors)} format raw local3 err",
+                f"log {tmp_path}/log daemon",
+                f"log {lb.log} local7 debug notice",
+                "log stdout format raw local0 alert",
+            )
+            + f"""\
+listen www
+ bind 127.0.0.1:{lb.port()}
+ option tcplog
+ option log-separate-errors
+ server a {server}
+ server gone {lb.refusing_server()} backup check inter 50ms fall 1
+"""
+        )
+        client = asks_and_is_answered(lb, server)
+        body = re.escape(client) + r" \[.{24}\] www www/a .* 0/0"
+        pid = lb.pid
+        down = r"Backup Server www/gone is DOWN, .*"
+        says(rfc5424, rf"<158>1 {RFC3339} lb1 balancer {pid} - - {body}\n?")
+        says(unix, rf"<30>{DAY} balancer\[{pid}\]: {body}\n?")
+        says(unix, rf"<25>{DAY} balancer\[{pid}\]: {down}\n?", anywhere=True)
+        says(errors, rf"{down}\n?", anywhere=True)
+        # nothing is emphasized above its lower bound: alert becomes notice
+        (line,) = lb.logs("is DOWN")
+        assert line.severity == 5
+        out = lb.process.stdout
+        lb.process.stdout = None
+        lb.stops()
+        with out:
+            assert re.fullmatch(rf"{down}\n", out.read())
+
+
+RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d"
+DAY = r"\w{3} [ \d]\d \d\d:\d\d:\d\d lb1"
+
+
+def udp() -> socket.socket:
+    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver.bind(("127.0.0.1", 0))
+    receiver.setblocking(False)
+    return receiver
+
+
+def unix_reader(path: Path) -> socket.socket:
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(str(path))
+    receiver.setblocking(False)
+    return receiver
+
+
+def address(receiver: socket.socket) -> str:
+    return "{}:{}".format(*receiver.getsockname())
+
+
+heard: dict[int, list[str]] = {}
+
+
+def says(receiver: socket.socket, pattern: str, anywhere: bool = False) -> None:
+    """A datagram that is the pattern comes, or came already."""
+    lines = heard.setdefault(id(receiver), [])
+
+    def found() -> bool:
+        try:
+            lines.append(receiver.recv(65536).decode())
+        except BlockingIOError:
+            pass
+        return any(re.fullmatch(pattern, line) for line in lines)
+
+    wait_until(found, f"{pattern!r} among {lines}")
+
+
+# ---- one line a session ----
+
+
+def test_every_session_has_exactly_one_line(lb, tmp_path):
+    """Sessions that end in every way, some of them killed by a mark-down, all at once."""
+    good, dying = Echo(), Echo()
+    health = lb.server()
+    out = (tmp_path / "out").open("wb")
+    with out, good, dying:
+        lb.start(
+            head("log stdout format raw local0", "maxconn 5000")
+            + f"""\
+listen www
+ bind 127.0.0.1:{lb.port()}
+ option tcplog
+ option redispatch
+ balance random
+ default-server on-marked-down shutdown-sessions
+ server good 127.0.0.1:{good.port}
+ server dying 127.0.0.1:{dying.port} check inter 50ms fall 1 {str(health).split(" ", 1)[1]}
+ server refuses {lb.refusing_server()}
+""",
+            stdout=out,
+        )
+        clients = [
+            threading.Thread(target=use_sessions, args=(lb.port(), number)) for number in range(8)
+        ]
+        for client in clients:
+            client.start()
+        held = [connected(("127.0.0.1", lb.port())) for _ in range(60)]
+        wait_until(lambda: dying.accepted > 20, "sessions on the server that will die")
+        health.dies()
+        for client in clients:
+            client.join()
+        for peer in held:
+            peer.closes()
+        lb.stops()
+    lines = (tmp_path / "out").read_text().splitlines()
+    sessions = [line for line in lines if line.endswith(" 0/0")]
+    made = Counter(re.match(r"\S+ \[.{24}\]", line)[0] for line in sessions)
+    assert len(sessions) == 8 * SESSIONS_EACH + 60
+    assert set(made.values()) == {1} or len(made) > 0.99 * len(sessions)
+    states = Counter(re.search(r" (\S\S) \d+/\d+/\d+/\d+/", line)[1] for line in sessions)
+    assert states["DD"] > 0
+    assert states["--"] > 8 * SESSIONS_EACH / 10
+    assert states["CD"] + states["CC"] > 0
+
+
+SESSIONS_EACH = 400
+
+
+def use_sessions(port: int, number: int) -> None:
+    """Sessions in a row that are used and left in one of three ways."""
+    rng = random.Random(SEED + number)
+    for _ in range(SESSIONS_EACH):
+        peer = connected(("127.0.0.1", port))
+        way = rng.randrange(3)
+        try:
+            if way:
+                peer.socket.sendall(b"x")
+                peer.socket.recv(10)
+        except ConnectionError:  # it was killed
+            pass
+        if way == 1:
+            peer.resets()
+        else:
+            peer.closes()
+
+
+class Echo:
+    """A server that sends back what it gets, from one thread."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port = self._listener.getsockname()[1]
+        self.accepted = 0
+
+    def __enter__(self) -> Echo:
+        self._stop = os.eventfd(0)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        os.close(self._stop)
+
+    def _serve(self) -> None:
+        import select
+
+        sessions: dict[int, socket.socket] = {}
+        with self._listener, select.epoll() as epoll:
+            epoll.register(self._listener.fileno(), select.EPOLLIN)
+            epoll.register(self._stop, select.EPOLLIN)
+            while True:
+                for fd, _events in epoll.poll():
+                    if fd == self._stop:
+                        for session in sessions.values():
+                            session.close()
+                        return
+                    if fd == self._listener.fileno():
+                        session = self._listener.accept()[0]
+                        self.accepted += 1
+                        sessions[session.fileno()] = session
+                        epoll.register(session.fileno(), select.EPOLLIN)
+                    elif not self._echoes(sessions[fd]):
+                        epoll.unregister(fd)
+                        sessions.pop(fd).close()
+
+    @staticmethod
+    def _echoes(session: socket.socket) -> bool:
+        try:
+            data = session.recv(4096)
+            session.sendall(data)
+        except OSError:
+            return False
+        return bool(data)
+
+
+# ---- a log that nobody reads ----
+
+
+@pytest.fixture(scope="module")
+def load_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("cc") is None or shutil.which("taskset") is None:
+        pytest.skip("needs cc and taskset")
+    return build(tmp_path_factory.mktemp("load"))
+
+
+def churn(
+    lb: Program, load_program: Path, log: str, more: str = "", measure_ms: int = 500
+) -> float:
+    """Start the program, with `more` lines in its section, and pass sessions through it,
+    each with a message and its answer. How many a second."""
+    core = max(os.sched_getaffinity(0))
+    with Load(load_program, core, "churn", "127.0.0.1", 16) as load:
+        lb.start(
+            head(log)
+            + f"""\
+listen www
+ bind 127.0.0.1:{lb.port()}
+ option tcplog
+ server a 127.0.0.1:{load.server[1]}
+ {more}
+"""
+        )
+        load.tell(f"go 127.0.0.1 {lb.port()} 100 {measure_ms} {lb.pid}")
+        measured = load.wait_for("measured", 30)
+    assert not measured["errors"], measured
+    return float(measured["count"]) / (measured["wall_ns"] / 1e9)
+
+
+@pytest.mark.parametrize("target", ["a unix socket nobody reads", "a full pipe"])
+def test_log_that_nobody_reads_slows_no_session(tmp_path, load_program, target):
+    with unix_reader(tmp_path / "log"):
+        log = f"log {tmp_path}/log local0" if "unix" in target else "log stdout format raw local0"
+        rates = {}
+        for line in ("description unlogged", log):
+            with program(tmp_path) as lb:
+                rates[line] = churn(lb, load_program, line)  # nobody reads its stdout
+                lb.stops()
+    assert rates[log] > rates["description unlogged"] / 3, rates
+
+
+def test_burst_of_sessions_keeps_the_checks_on_time(lb, load_program, tmp_path):
+    with Asked(tmp_path / "asked") as asked:
+        checked = f"server b unix@{asked.path} weight 0 check inter 50ms fall 1"
+        churn(lb, load_program, f"log {lb.log} local0", checked, measure_ms=1000)
+        lb.stops()
+    gaps = [after - before for before, after in zip(asked.times, asked.times[1:], strict=False)]
+    assert len(gaps) > 10
+    assert max(gaps) < 0.3
+    lb.says_no_more("is DOWN", 0)
+
+
+class Asked:
+    """A unix socket (whose checks are seen, unlike those of TCP) and when it was checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.times: list[float] = []
+
+    def __enter__(self) -> Asked:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen(64)
+        self._thread = threading.Thread(target=self._note)
+        self._thread.start()
+        return self
+
+    def _note(self) -> None:
+        while True:
+            try:
+                self._listener.accept()[0].close()
+            except OSError:  # it was shut
+                return
+            self.times.append(time.monotonic())
+
+    def __exit__(self, *_error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
