@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from lbsplice.errors import EnvironmentLacks, LabError
-from lbsplice.kernel.sockdiag import SocketWatch
+from lbsplice.kernel.sockdiag import SocketWatch, TcpSocket
 from lbsplice.lab import faults, proxies
 from lbsplice.lab.faults import Breakage
 from lbsplice.lab.namespaces import Network
@@ -43,6 +43,7 @@ _SLACK_S = 5.0
 _RECOVERY_S = 20.0
 _LEAVE_S = 2.0
 _BYSTANDER_EVERY_S = 0.1
+_REST_S = 1.0
 
 
 def check_machine(settings: Settings) -> None:
@@ -98,6 +99,7 @@ class _Play:
         client = self._open_sessions()
         with self._network.entered(BALANCER):
             watch = self._stack.enter_context(SocketWatch())
+        self._wait_for_rest(watch)
         legs_before = self._show_legs(watch)
         self._show_stat(proxy)
         breakage = Breakage(
@@ -317,19 +319,23 @@ class _Play:
     def _since(self, at: float | None) -> float | None:
         return None if at is None else self._stage.since_fault(at)
 
+    def _legs(self, watch: SocketWatch) -> list[tuple[str, TcpSocket]]:
+        """The session's sockets in the balancer, the client's first."""
+        sides = {self._stage.session.local: "client leg", (VICTIM.address, PORT): "server leg"}
+        found = [(sides[one.peer], one) for one in watch.established() if one.peer in sides]
+        return sorted(found, key=lambda leg: leg[0])
+
+    def _wait_for_rest(self, watch: SocketWatch) -> None:
+        """Let the last acknowledgment come: only then is keepalive the timer that runs."""
+        deadline = time.monotonic() + _REST_S
+        while any(leg.send_queue for _, leg in self._legs(watch)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def _show_legs(self, watch: SocketWatch) -> tuple[Leg, ...]:
-        session = self._stage.session
         legs = []
-        for found in watch.established():
-            if found.peer == session.local:
-                side = "client leg"
-            elif found.peer == (VICTIM.address, PORT):
-                side = "server leg"
-            else:
-                continue
+        for side, found in self._legs(watch):
             local, peer = (f"{host}:{port}" for host, port in (found.local, found.peer))
             legs.append(Leg(side, local, peer, found.timer_text()))
-        legs.sort(key=lambda leg: leg.side)
         for leg in legs:
             self._stage.say(Who.KERNEL, f"{leg.side}  {leg.local} - {leg.peer}  {leg.timer}")
         return tuple(legs)
