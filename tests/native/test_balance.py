@@ -24,7 +24,7 @@ def opens(lb: Rig, count: int, source: str = "") -> list[Peer]:
             clients.append(lb._keeps(peer))
         else:
             clients.append(lb.connects())
-        wait_until(lambda: lb.live() > before, "it is established")  # noqa: B023
+        wait_until(lambda was=before: lb.live() > was, "it is established")
     return clients
 
 

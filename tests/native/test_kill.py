@@ -183,9 +183,9 @@ def test_thousands_of_sessions_are_killed_while_bytes_flow(rig: Make) -> None:
     sessions = 3000
     lb = rig(servers=2, threads=2, usable=(0,), sessions=4000)
     clients = []
-    for _ in range(sessions // 100):
+    for opened in range(100, sessions + 1, 100):
         clients += [lb.connects() for _ in range(100)]
-        wait_until(lambda: lb.live() == len(clients), "all are established")
+        wait_until(lambda many=opened: lb.live() == many, "all are established")
         for peer in lb.servers[0].accepts_waiting():
             lb._keeps(peer)
     lb.publish(usable=(1,))

@@ -36,7 +36,7 @@ def test_plans_replace_one_another_under_load_and_are_freed(rig: Make) -> None:
     storm = Storm(lb, seed, sessions=1500, at_once=80)
     published = 0
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(storm.run, 40)
+        running = pool.submit(storm.run, 90)
         while not running.done() or published < 300:
             usable = tuple(slot for slot in range(4) if slot != published % 5)
             algorithm = list(Algorithm)[published % 6]

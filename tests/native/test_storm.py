@@ -29,7 +29,7 @@ def test_every_byte_of_a_storm_arrives_and_no_cut_stream_ends_cleanly(
     seed = seed_from_environment()
     print(f"LBSPLICE_SEED={seed}")
     lb = rig(**settings)
-    Storm(lb, seed, sessions, at_once, client_waits=name == "clients wait").run(within_s=30)
+    Storm(lb, seed, sessions, at_once, client_waits=name == "clients wait").run(within_s=90)
     lb.ends(sessions)
     calm(lb)
     lb.balanced_books()

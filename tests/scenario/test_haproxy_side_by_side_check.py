@@ -22,11 +22,15 @@ LISTEN = f"{DEFAULTS}listen l\n bind 127.0.0.1:1\n server s 127.0.0.1:2"
 SAME = {
     "the simplest": f"{LISTEN}\n",
     "checks and the action": f"{LISTEN} check inter 1s on-marked-down shutdown-sessions\n",
-    "named defaults": f"defaults a\n mode tcp\n{TIMES}listen l from a\n bind :1\n server s 127.0.0.1:2\n",
+    "named defaults": (
+        f"defaults a\n mode tcp\n{TIMES}listen l from a\n bind :1\n server s 127.0.0.1:2\n"
+    ),
     "a frontend and its backend": (
         f"{DEFAULTS}frontend f\n bind :1\n default_backend b\nbackend b\n server s 127.0.0.1:2\n"
     ),
-    "quotes and variables": f'{DEFAULTS}listen "l"\n bind "127.0.0.1:${{UNSET-7}}"\n server s 127.0.0.1:2\n',
+    "quotes and variables": (
+        f'{DEFAULTS}listen "l"\n bind "127.0.0.1:${{UNSET-7}}"\n server s 127.0.0.1:2\n'
+    ),
     "unix sockets": f"{DEFAULTS}listen l\n bind unix@/tmp/in mode 600\n server s /tmp/out\n",
     "ranges and lists": f"{DEFAULTS}listen l\n bind :1-3,127.0.0.1:9\n server s 127.0.0.1:+1\n",
     "every timeout": (

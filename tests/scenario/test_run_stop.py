@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.program import Program, SessionLine, listening_ports
+from tests.support.program import Program, SessionLine, listening
 from tests.support.waiting import wait_until
 
 ACTION = "check inter 50ms fall 2 on-marked-down shutdown-sessions"
@@ -35,7 +35,7 @@ listen l
 
 def stops_softly(lb: Program) -> None:
     lb.signals(signal.SIGUSR1)
-    wait_until(lambda: lb.port() not in listening_ports(lb.pid), "it listens no more")
+    wait_until(lambda: ("127.0.0.1", lb.port()) not in listening(lb.pid), "it listens no more")
 
 
 def test_server_that_dies_during_a_soft_stop_loses_its_sessions(lb):
@@ -77,8 +77,12 @@ def test_server_may_fail_and_return_during_a_soft_stop(lb):
 def test_soft_stop_without_sessions_ends_at_once(lb):
     a = lb.server()
     lb.start(text(lb, f"server a {a} {ACTION}"))
+    client, end = lb.session(a)
+    client.closes()
+    end.reads_end().closes()
+    lb.sessions()
     lb.signals(signal.SIGUSR1).ends()
-    lb.says_no_more(r"Proxy l stopped \(cumulated conns: FE: 0, BE: 0\)\.", 1)
+    lb.says_no_more(r"Proxy l stopped \(cumulated conns: FE: 1, BE: 1\)\.", 1)
 
 
 def test_idle_timeouts_hold_during_a_soft_stop(lb):
@@ -111,7 +115,7 @@ def test_session_that_is_connecting_is_served_during_a_soft_stop(lb):
 
 def test_hard_stop_after_ends_what_is_left_with_a_line_each(lb):
     a = lb.server()
-    lb.start(text(lb, f"server a {a}", globals_="hard-stop-after 300ms"))
+    lb.start(text(lb, f"server a {a}", globals_="hard-stop-after 1s"))
     sessions = [lb.session(a) for _ in range(5)]
     sessions[0][0].shuts_output()
     stops_softly(lb)

@@ -64,7 +64,7 @@ def _(client: Peer) -> None:
     "sC",
     server="silent",
     retries="2",
-    lasts=(3 * SHORT - 5, 4 * SHORT - 1),  # no pause between them
+    lasts=(3 * SHORT - 5, 5 * SHORT - 10),  # no pauses between them
 )
 def _(client: Peer) -> None:
     client.reads_end()

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -151,11 +152,18 @@ class Rig:
 
     def session(self, server: int = 0, receive_buffer: int = 0) -> tuple[Peer, Peer]:
         """A session that is established: the client's and the server's end."""
-        before = self.live()
         client = self.connects(receive_buffer)
         peer = self.accepts(server)
-        wait_until(lambda: self.live() > before, "the session is established")
+        port = client.socket.getsockname()[1]
+        wait_until(lambda: not self._connecting(port), "the session is established")
         return client, peer
+
+    def _connecting(self, port: int) -> bool:
+        """Has the client at this port no server yet?"""
+        return any(
+            record.client_port == port and record.state in (lib.LBS_CONNECTING, lib.LBS_PAUSING)
+            for record in self.records()
+        )
 
     def _keeps(self, peer: Peer) -> Peer:
         self._peers.append(peer)
@@ -202,7 +210,8 @@ class Rig:
             assert left > 0, (
                 f"{len(found)} events of kind {kind} within {within_s} s, not {count}: {what}"
             )
-            if not all([reader.arm() for reader in self.workers.readers]):
+            armed = [reader.arm() for reader in self.workers.readers]
+            if not all(armed):
                 continue
             for fd in select.select(self.workers.event_fds, [], [], left)[0]:
                 os.read(fd, 8)
@@ -251,7 +260,7 @@ class Ended:
 
 def descriptors() -> int:
     """Open descriptors of this process."""
-    return len(os.listdir("/proc/self/fd")) - 1
+    return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
 
 
 Make = Callable[..., Rig]

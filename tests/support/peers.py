@@ -108,6 +108,8 @@ class Peer:
                 piece = self.socket.recv(CHUNK)
             except ConnectionResetError:
                 return bytes(got)
+            except TimeoutError:
+                raise AssertionError(f"no reset came after {len(got)} bytes") from None
             assert piece, f"a clean end came after {len(got)} bytes where a reset was due"
             got += piece
 

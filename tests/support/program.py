@@ -12,7 +12,9 @@ SO_REUSEADDR). Log lines come over UDP, `format short`."""
 
 from __future__ import annotations
 
+import array
 import contextlib
+import random
 import re
 import signal
 import socket
@@ -27,6 +29,7 @@ from typing import Any
 import psutil
 
 from tests.support.command import DEADLINE_S, environment
+from tests.support.command import wait_until as wait_patiently
 from tests.support.peers import Listener, Peer, connected
 from tests.support.waiting import wait_until
 
@@ -85,12 +88,14 @@ class SessionLine:
 
 
 class Syslog:
-    """A UDP socket that takes the log, and a thread that keeps it empty."""
+    """A UDP socket that takes the log, and a thread that keeps it empty. It hears the
+    network namespace that it was made in."""
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self.socket.bind(("127.0.0.1", 0))
+        self._to_itself = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.lines: list[LogLine] = []
         self._flushed = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -113,16 +118,13 @@ class Syslog:
     def flush(self) -> None:
         """Return when all that was sent until now is in `lines`."""
         self._flushed.clear()
-        self._tell_thread(_FLUSH)
+        self._to_itself.sendto(_FLUSH, self.socket.getsockname())
         assert self._flushed.wait(DEADLINE_S), "the log's reader is stuck"
 
-    def _tell_thread(self, word: bytes) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(word, self.socket.getsockname())
-
     def close(self) -> None:
-        self._tell_thread(_END_OF_LOG)
+        self._to_itself.sendto(_END_OF_LOG, self.socket.getsockname())
         self._thread.join(DEADLINE_S)
+        self._to_itself.close()
         self.socket.close()
 
 
@@ -211,17 +213,18 @@ class Program:
         return int(self._ports[name].getsockname()[1])
 
     def adjacent_ports(self, count: int) -> int:
-        """The first of so many ports in a row, all reserved."""
+        """The first of so many ports in a row, all reserved: below those that the kernel
+        gives to clients, most of which may be in TIME_WAIT."""
         while True:
+            first = random.randrange(10_000, 32_000 - count)
             with contextlib.ExitStack() as some:
-                first = some.enter_context(reserved_port()).getsockname()[1]
                 try:
-                    for port in range(first + 1, first + count):
+                    for port in range(first, first + count):
                         some.enter_context(reserved_port(port))
-                except (OSError, OverflowError):
+                except OSError:
                     continue
                 self.stack.enter_context(some.pop_all())
-                return int(first)
+                return first
 
     def server(self, **listener: Any) -> Service:
         """A server that ends with the test."""
@@ -254,17 +257,19 @@ class Program:
                 **popen,
             },
         )
-        wanted = {*listens, *(self.port(name) for name in self._ports)}
-        wait_until(lambda: self._listens_on(wanted), "the program listens", DEADLINE_S)
+        wanted = {*listens, *(held.getsockname()[:2] for held in self._ports.values())}
+        wait_patiently(lambda: self._listens_on(wanted), "the program does not listen")
         self._family = [psutil.Process(self.process.pid)]
         self._family += self._family[0].children(recursive=True)
         return self
 
-    def _listens_on(self, ports: set[int]) -> bool:
+    def _listens_on(self, wanted: set[tuple[str, int]]) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the program ended: {self.process.communicate()}")
-        return ports <= listening_ports(self.process.pid)
+        opened = listening(self.process.pid)
+        everywhere = {port for host, port in opened if host in ("0.0.0.0", "::")}
+        return all(each in opened or each[1] in everywhere for each in wanted)
 
     @property
     def pid(self) -> int:
@@ -302,9 +307,9 @@ class Program:
         return err
 
     def stops(self) -> str:
-        """End it with SIGTERM: in order, with nothing on stderr but news of servers."""
+        """End it with SIGTERM: in order, with no trouble of its own on stderr."""
         err = self.signals(signal.SIGTERM).ends()
-        assert "lbsplice" not in err, err
+        assert "[lbsplice.main()]" not in err, err
         assert "Traceback" not in err, err
         return err
 
@@ -351,16 +356,18 @@ class Program:
         self.log.close()
 
 
-def listening_ports(pid: int) -> set[int]:
-    """The TCP ports that someone listens on in the network namespace of a process."""
-    ports = set()
-    for name in ("tcp", "tcp6"):
+def listening(pid: int) -> set[tuple[str, int]]:
+    """The TCP addresses that someone listens on in the network namespace of a process."""
+    addresses = set()
+    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         with contextlib.suppress(FileNotFoundError):
             for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
                 _, local, _, state, *_ = line.split()
                 if state == LISTENING:
-                    ports.add(int(local.rpartition(":")[2], 16))
-    return ports
+                    words, port = local.split(":")  # words of 32 bits, as the kernel has them
+                    raw = array.array("I", [int(word, 16) for word in re.findall(".{8}", words)])
+                    addresses.add((socket.inet_ntop(family, raw.tobytes()), int(port, 16)))
+    return addresses
 
 
 @contextlib.contextmanager

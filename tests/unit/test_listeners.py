@@ -255,7 +255,7 @@ def test_an_abstract_socket_listens(opened):
     name = f"lbsplice-test-{os.getpid()}"
     opened(frontend(bind(Endpoint(AddressKind.ABSTRACT, name))))
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(b"\0" + name.encode())
+        client.connect((b"\0" + name.encode()).ljust(108, b"\0"))
 
 
 # ---- inherited descriptors ----

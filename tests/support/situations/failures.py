@@ -22,7 +22,9 @@ listen l
 """
 
 
-@situation("listen l\n bind 127.0.0.1:{port}\n retries 1\n server s {dead}\n")
+@situation(
+    "listen l\n bind 127.0.0.1:{port}\n retries 1\n timeout connect 500ms\n server s {dead}\n"
+)
 def a_refusing_server_is_tried_again_after_a_pause(s: Stage) -> None:
     s.client().hears_end().closes()
     s.ended()
@@ -164,61 +166,25 @@ def a_client_leaves_words_while_connecting(s: Stage) -> None:
 
 
 @situation(ONE_SERVER)
-def a_client_resets_in_the_middle(s: Stage) -> None:
+def sessions_end_in_every_order(s: Stage) -> None:
+    s.note("a client resets in the middle")
     client, server = s.session("a")
     client.resets()
     server.hears_end().closes()
     s.ended()
-
-
-@situation(ONE_SERVER, SERVER_RESET)
-def a_server_resets_in_the_middle(s: Stage) -> None:
-    client, server = s.session("a")
-    server.says(b"half of it")
-    client.hears(10)
-    server.resets()
-    client.hears_end().closes()
-    s.ended()
-
-
-@situation(ONE_SERVER, SERVER_RESET)
-def a_server_resets_at_once(s: Stage) -> None:
-    client = s.client()
-    s.server("a").stays().resets()
-    client.hears_end().closes()
-    s.ended()
-
-
-@situation(ONE_SERVER.replace(" server", " timeout server 1s\n server"), RESET_IS_SEEN)
-def both_reset_after_half_closing(s: Stage) -> None:
-    client, server = s.session("a")
-    client.shuts()
-    server.hears_end().says(b"more")
-    client.hears(4).resets()
-    s.ended()
-    server.hears_end().closes()
-
-
-@situation(ONE_SERVER)
-def the_client_half_closes_and_gets_its_answer(s: Stage) -> None:
+    s.note("the client half closes and gets its answer")
     client, server = s.session("a")
     client.says(b"all of it").shuts()
     server.hears_end().says(b"answer" * 100).closes()
     client.hears_end().closes()
     s.ended()
-
-
-@situation(ONE_SERVER)
-def the_server_half_closes_and_hears_the_rest(s: Stage) -> None:
+    s.note("the server half closes and hears the rest")
     client, server = s.session("a")
     server.says(b"last words").shuts()
     client.hears_end().says(b"one more thing").closes()
     server.hears_end().closes()
     s.ended()
-
-
-@situation(ONE_SERVER)
-def a_client_says_nothing_and_leaves(s: Stage) -> None:
+    s.note("a client says nothing and leaves")
     client = s.client()
     server = s.server("a").stays()
     client.closes()
@@ -226,54 +192,80 @@ def a_client_says_nothing_and_leaves(s: Stage) -> None:
     s.ended()
 
 
-@situation(ONE_SERVER.replace(" server", " timeout client 300ms\n server"))
-def the_client_timeout(s: Stage) -> None:
+@situation(ONE_SERVER, SERVER_RESET)
+def a_server_resets_in_the_middle_or_at_once(s: Stage) -> None:
     client, server = s.session("a")
-    server.hears_end().closes()
+    server.says(b"half of it")
+    client.hears(10)
+    server.resets()
+    client.hears_end().closes()
+    s.ended()
+
+    client = s.client()
+    s.server("a").stays().resets()
     client.hears_end().closes()
     s.ended()
 
 
-@situation(ONE_SERVER.replace(" server", " timeout server 300ms\n server"))
-def the_server_timeout(s: Stage) -> None:
-    client, server = s.session("a")
-    client.hears_end().closes()
+@situation(
+    """\
+listen client
+ bind 127.0.0.1:{port}
+ timeout client 200ms
+ server s {a}
+listen server
+ bind 127.0.0.1:{port2}
+ timeout server 200ms
+ server s {a}
+listen both
+ bind 127.0.0.1:{port3}
+ timeout client 200ms
+ timeout server 200ms
+ server s {a}
+listen tunnel
+ bind 127.0.0.1:{port4}
+ timeout tunnel 200ms
+ server s {a}
+listen client-fin
+ bind 127.0.0.1:{port5}
+ timeout client-fin 200ms
+ server s {a}
+listen server-fin
+ bind 127.0.0.1:{port6}
+ timeout server-fin 200ms
+ server s {a}
+"""
+)
+def every_timeout(s: Stage) -> None:
+    client, server = s.session("a", port="port")
     server.hears_end().closes()
-    s.ended()
-
-
-@situation(ONE_SERVER.replace(" server", " timeout client 300ms\n timeout server 300ms\n server"))
-def equal_timeouts(s: Stage) -> None:
-    client, server = s.session("a")
     client.hears_end().closes()
-    server.hears_end().closes()
     s.ended()
-
-
-@situation(ONE_SERVER.replace(" server", " timeout tunnel 300ms\n server"))
-def the_tunnel_timeout(s: Stage) -> None:
-    client, server = s.session("a")
-    client.hears_end().closes()
-    server.hears_end().closes()
-    s.ended()
-
-
-@situation(ONE_SERVER.replace(" server", " timeout client-fin 300ms\n server"))
-def the_client_fin_timeout(s: Stage) -> None:
-    client, server = s.session("a")
+    for port in ("port2", "port3", "port4"):
+        client, server = s.session("a", port=port)
+        client.hears_end().closes()
+        server.hears_end().closes()
+        s.ended()
+    client, server = s.session("a", port="port5")
     server.shuts()
     client.hears_end()
     server.hears_end().closes()
     s.ended()
-
-
-@situation(ONE_SERVER.replace(" server", " timeout server-fin 300ms\n server"))
-def the_server_fin_timeout(s: Stage) -> None:
-    client, server = s.session("a")
+    client, server = s.session("a", port="port6")
     client.shuts()
     server.hears_end()
     client.hears_end().closes()
     s.ended()
+
+
+@situation(ONE_SERVER.replace(" server", " timeout server 500ms\n server"), RESET_IS_SEEN)
+def both_reset_after_half_closing(s: Stage) -> None:
+    client, server = s.session("a")
+    client.shuts()
+    server.hears_end().says(b"more")
+    client.hears(4).resets()
+    s.ended()
+    server.hears_end().closes()
 
 
 CHECKED = """\
@@ -355,8 +347,9 @@ def states_are_dumped_on_a_hangup(s: Stage) -> None:
     server.hears_end().closes()
     s.ended()
     s.dies("a")
+    s.logs("Server l/a is DOWN")
     s.dies("b")
-    s.logs("is DOWN", 2)
+    s.logs("Server l/b is DOWN")
     s.signals(signal.SIGHUP)
     s.logs("Proxy l has no server available !")
 

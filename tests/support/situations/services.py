@@ -80,15 +80,15 @@ def redis_ping(s: Stage) -> None:
     """\
 listen mqtt
  bind 127.0.0.1:{port}
- timeout client 300ms
- timeout server 300ms
+ timeout client 200ms
+ timeout server 200ms
  timeout tunnel 1h
  server broker {a}
 """
 )
 def mqtt_with_a_long_tunnel(s: Stage) -> None:
     client, server = s.session("a")
-    client.stays(0.7)
+    client.stays(0.4)
     server.says(b"publish")
     client.hears(7).shuts()
     server.hears_end().closes()
