@@ -112,10 +112,13 @@ class LogFormat(Enum):
     PRIORITY = "priority"
 
 
+# fmt: off
 FACILITIES = (
-    "kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert cron2 "
-    "local0 local1 local2 local3 local4 local5 local6 local7"
-).split()
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news",
+    "uucp", "cron", "auth2", "ftp", "ntp", "audit", "alert", "cron2",
+    "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+)
+# fmt: on
 """Syslog facility names; a name's index is its number (RFC 5424, section 6.2.1)."""
 
 HAPROXY_VERSION = "3.2.0"

@@ -195,8 +195,9 @@ def test_client_that_resets_while_its_session_pauses_ends_it(rig: Make) -> None:
 def test_client_that_said_all_is_served_unless_abortonclose(rig: Make, abortonclose: bool) -> None:
     refusing = Refusing()
     lb = rig([refusing], backend={"timeout_connect": 3 * PAUSE, "abortonclose": abortonclose})
-    client = lb.connects().sends(b"ask").shuts_output()
+    client = lb.connects().sends(b"ask")
     wait_until(lambda: lb.counters.slot(0).retries == 1, "it pauses")
+    client.shuts_output()
     refusing.socket.listen(10)
     refusing.socket.settimeout(5)
     if abortonclose:
