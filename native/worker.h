@@ -8,21 +8,15 @@
 #include "mailbox.h"
 #include "pipes.h"
 #include "plan.h"
+#include "queue.h"
 #include "ring.h"
 #include "timers.h"
 
-/* A list of directions (session * 2 + side), linked through the records. */
-struct queue {
-	uint32_t first;
-	uint32_t last;
-	uint32_t name; /* what lbs_relay.queue holds for members */
-};
-
-enum { QUEUE_NONE = 0, QUEUE_PIPE = 1, QUEUE_TURN = 2 };
-
 /* What a worker is asked to do about its listeners. */
-enum { ACCEPT_PAUSED = 1, /* watch those again that it paused: there may be room */
-       ACCEPT_ALL = 2 /* look at all: a connection waits that another thread was woken for */ };
+enum {
+	ACCEPT_PAUSED = 1, /* watch those again that it paused: there may be room */
+	ACCEPT_ALL = 2     /* look at all: another thread was woken for a connection, in vain */
+};
 
 /* A listening socket as this thread sees it. */
 struct acceptor {
@@ -138,11 +132,6 @@ static inline uint32_t gauge_read(const lbs_gauge *gauge)
 {
 	return __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
 }
-
-/* Append to a queue of directions, which leaves the other one; remove from whichever. */
-void queue_add(struct worker *worker, struct queue *queue, uint32_t member);
-void queue_remove(struct worker *worker, uint32_t member);
-uint32_t queue_pop(struct worker *worker, struct queue *queue);
 
 /* A fresh random number. */
 uint64_t worker_random(struct worker *worker);

@@ -1,11 +1,8 @@
-"""A configuration becomes tables: who may be chosen, where to connect, what is told."""
+"""A configuration becomes tables: who may be chosen, and what is told."""
 
 from __future__ import annotations
 
-import socket
-import struct
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -17,14 +14,8 @@ from lbsplice.config.model import (
     Config,
     Endpoint,
     Global,
-    KeepAlive,
-    Log,
-    LogTarget,
-    Place,
     Proxy,
     ProxyKind,
-    Server,
-    Source,
     Timeouts,
 )
 from lbsplice.errors import PlanError
@@ -32,56 +23,23 @@ from lbsplice.plan.compile import compile_plan
 from lbsplice.plan.slots import assign
 from lbsplice.plan.tables import (
     NO_SLOT,
-    BackendRow,
-    FrontendRow,
-    KeepAliveRow,
-    Plan,
-    PortRule,
     Redispatch,
-    SlotRow,
 )
-from lbsplice.terms import Algorithm, HashMethod, LogLevel
-
-PLACE = Place("lb.cfg", 14)
-LOG = Log(PLACE, LogTarget.STDOUT, None, "local0")
-CONSISTENT = Balance(Algorithm.SOURCE, hash_method=HashMethod.CONSISTENT, avalanche=True)
-
-
-def ipv4(host: str, port: int | None = None, *, relative: bool = False) -> Endpoint:
-    return Endpoint(AddressKind.IPV4, host, port, relative)
-
-
-def server(name: str, number: int = 1, **words: object) -> Server:
-    words.setdefault("endpoint", ipv4(f"10.0.0.{number}", 80))
-    return Server(PLACE, name, number, **words)  # type: ignore[arg-type]
-
-
-def listen(*servers: Server, **words: object) -> Proxy:
-    words.setdefault("binds", (Bind(PLACE, ipv4("127.0.0.1", 1000)),))
-    return Proxy(PLACE, ProxyKind.LISTEN, "l", 2, servers=servers, **words)  # type: ignore[arg-type]
-
-
-def plan_of(*proxies: Proxy, weights: Mapping[str, int] | None = None) -> Plan:
-    config = Config(Global(), proxies)
-    configured = {(proxy.name, one.name): one.weight for proxy in proxies for one in proxy.servers}
-    now = {**configured, **{("l", name): weight for name, weight in (weights or {}).items()}}
-    return compile_plan(config, assign(config), now.__getitem__, generation=3, maxconn=500)
-
-
-def backend_of(*servers: Server, weights: Mapping[str, int] | None = None, **words) -> BackendRow:
-    (backend,) = plan_of(listen(*servers, **words), weights=weights).backends
-    return backend
-
-
-def slot_of(one: Server, **words: object) -> SlotRow:
-    (slot,) = plan_of(listen(one, **words)).slots
-    return slot
-
-
-def frontend_of(**words: object) -> FrontendRow:
-    (frontend,) = plan_of(listen(server("a"), **words)).frontends
-    return frontend
-
+from lbsplice.terms import Algorithm, LogLevel
+from tests.support.plans import (
+    CONSISTENT,
+    FOLLOWS,
+    LOG,
+    PLACE,
+    SHIFTED,
+    UNIX,
+    backend_of,
+    frontend_of,
+    ipv4,
+    listen,
+    plan_of,
+    server,
+)
 
 # ---- the whole ----
 
@@ -293,11 +251,8 @@ def test_events_are_wanted_when_somebody_writes_a_line_of_them(words, end, conne
     assert (row.want_end_event, row.want_connect_event) == (end, connect)
 
 
-FOLLOWS = server("a", endpoint=ipv4("10.0.0.1"))
-SHIFTED = server("a", endpoint=ipv4("10.0.0.1", 100, relative=True))
 FIXED = server("a")
 WILDCARD = Endpoint(AddressKind.ANY, "", 1000)
-UNIX = Endpoint(AddressKind.UNIX, "/run/lb.sock")
 
 
 @pytest.mark.parametrize(
@@ -327,119 +282,6 @@ def test_a_transparent_listener_meets_many_addresses():
     bind = Bind(PLACE, ipv4("127.0.0.1", 1000), transparent=True)
     plan = plan_of(listen(FIXED, binds=(bind,), logs=(LOG,)))
     assert plan.listeners[0].want_destination
-
-
-# ---- where to connect ----
-
-
-def test_an_ipv4_server():
-    slot = slot_of(server("a", endpoint=ipv4("10.1.2.3", 8080)))
-    expected = struct.pack("=H", socket.AF_INET) + b"\x1f\x90" + bytes([10, 1, 2, 3]) + bytes(8)
-    assert slot.address == expected
-    assert (slot.port_rule, slot.port_offset) == (PortRule.FIXED, 0)
-
-
-def test_an_ipv6_server():
-    slot = slot_of(server("a", endpoint=Endpoint(AddressKind.IPV6, "fe80::1%7", 80)))
-    address = socket.inet_pton(socket.AF_INET6, "fe80::1")
-    assert slot.address == struct.pack("=H", socket.AF_INET6) + b"\0\x50" + bytes(
-        4
-    ) + address + struct.pack("=I", 7)
-
-
-def test_a_unix_server():
-    slot = slot_of(server("a", endpoint=UNIX))
-    assert slot.address == struct.pack("=H", socket.AF_UNIX) + b"/run/lb.sock\0"
-    assert slot.port_rule is PortRule.FIXED
-
-
-def test_an_abstract_server_is_padded_as_haproxy_does():
-    slot = slot_of(server("a", endpoint=Endpoint(AddressKind.ABSTRACT, "lb")))
-    assert slot.address == struct.pack("=H", socket.AF_UNIX) + b"\0lb" + bytes(105)
-
-
-@pytest.mark.parametrize(("one", "offset"), [(FOLLOWS, 0), (SHIFTED, 100)])
-def test_a_port_that_follows_the_clients(one, offset):
-    slot = slot_of(one)
-    assert (slot.port_rule, slot.port_offset) == (PortRule.OFFSET, offset)
-    assert slot.address[2:4] == b"\0\0"
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "says"),
-    [
-        (Endpoint(AddressKind.NAME, "db.example", 80), "'db.example' was not resolved"),
-        (Endpoint(AddressKind.ANY, "", 80), "not supported"),
-        (ipv4("0.0.0.0", 80), "not supported"),
-        (Endpoint(AddressKind.IPV6, "::", 80), "not supported"),
-        (Endpoint(AddressKind.FD, "3"), "fd@3"),
-        (Endpoint(AddressKind.IPV6, "fe80::1%eth0", 80), "zone"),
-        (Endpoint(AddressKind.UNIX, "/" + "x" * 108), "too long"),
-        (ipv4("10.0.0.1", 65536), "65536 is out of range"),
-        (ipv4("10.0.0", 80), "not an address"),
-    ],
-)
-def test_what_can_not_be_connected_to_is_an_error_with_its_place(endpoint, says):
-    with pytest.raises(PlanError, match=r"^lb\.cfg:14: server 'l/a': ") as caught:
-        slot_of(server("a", endpoint=endpoint))
-    assert says in str(caught.value)
-
-
-# ---- where from, and how ----
-
-ADDRESS = struct.pack("=H", socket.AF_INET) + b"\0\0" + bytes([10, 9, 9, 9]) + bytes(8)
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        (Source(ipv4("10.9.9.9")), (ADDRESS, 0, 0, "")),
-        (Source(ipv4("10.9.9.9", 99)), (ADDRESS, 99, 99, "")),
-        (Source(ipv4("10.9.9.9"), 1000, 2000), (ADDRESS, 1000, 2000, "")),
-        (Source(ipv4("10.9.9.9"), interface="eth1"), (ADDRESS, 0, 0, "eth1")),
-        (Source(ipv4("0.0.0.0"), interface="eth1"), (b"", 0, 0, "eth1")),
-        (Source(Endpoint(AddressKind.ANY, ""), interface="eth1"), (b"", 0, 0, "eth1")),
-        (Source(ipv4("0.0.0.0"), 5, 6), (struct.pack("=H", 2) + bytes(14), 5, 6, "")),
-    ],
-)
-def test_the_source_of_connections(source, expected):
-    slot = slot_of(server("a"), source=source)
-    assert (
-        slot.source,
-        slot.source_port_low,
-        slot.source_port_high,
-        slot.source_interface,
-    ) == expected
-
-
-def test_a_servers_source_overrides_its_backends():
-    slot = slot_of(server("a", source=Source(ipv4("10.9.9.9"))), source=Source(ipv4("10.8.8.8")))
-    assert slot.source == ADDRESS
-
-
-def test_a_unix_server_has_no_source():
-    slot = slot_of(server("a", endpoint=UNIX), source=Source(ipv4("10.9.9.9"), interface="eth1"))
-    assert (slot.source, slot.source_interface) == (b"", "")
-
-
-def test_a_source_of_the_other_family_is_an_error():
-    source = Source(Endpoint(AddressKind.IPV6, "fd00::1"))
-    with pytest.raises(PlanError, match="another address family"):
-        slot_of(server("a"), source=source)
-
-
-def test_an_interface_name_that_no_kernel_takes_is_an_error():
-    with pytest.raises(PlanError, match="too long for an interface"):
-        slot_of(server("a"), source=Source(ipv4("0.0.0.0"), interface="x" * 16))
-
-
-def test_keepalive_values_count_only_with_the_option():
-    values = KeepAlive(enabled=False, idle=10, interval=5, count=3)
-    assert slot_of(server("a"), server_keepalive=values).keepalive == KeepAliveRow()
-    on = slot_of(server("a"), server_keepalive=replace(values, enabled=True)).keepalive
-    assert on == KeepAliveRow(enabled=True, idle=10, interval=5, count=3)
-    bare = slot_of(server("a"), server_keepalive=KeepAlive(enabled=True)).keepalive
-    assert bare == KeepAliveRow(enabled=True)
 
 
 # ---- cost ----
