@@ -35,6 +35,9 @@ from lbsplice.terms import AdminState, Cause, LogLevel
 _COLLECT_SECONDS = 0.02
 """While events flow, rings are read this often; a ring holds 8,192 of them."""
 _BUSY_SECONDS = 0.01
+_LOOK_AGAIN_SECONDS = 0.001
+_TAKEN_SECONDS = 1.0
+"""How long a line waits for the workers to take the plan that it tells of."""
 _LAST_WORDS_SECONDS = 2.0
 """How long killed sessions may take to deliver what is left (the workers allow one)."""
 
@@ -83,6 +86,8 @@ class Orchestrator:
         self._accepting = True
         self._pending: list[Action | KillAll] = []
         self._flush_planned = False
+        self._lines: list[tuple[str, LogLevel, str]] = []
+        self._telling = False
         self._started = False
         self._closed = False
         self._stopped = asyncio.Event()
@@ -138,6 +143,25 @@ class Orchestrator:
             self._pending[:0] = orders
             self._flush_planned = True
             self._loop.call_later(_BUSY_SECONDS, self._flush)
+        self._lines += lines
+        if not self._telling:
+            self._tell_when_taken(self._loop.time() + _TAKEN_SECONDS)
+
+    def _tell_when_taken(self, deadline: float) -> None:
+        """Write the lines that wait, once every worker has the plan in force: when the log
+        says that a server is down, no session is sent there any more. A worker that does
+        not answer does not hold the log back for long."""
+        if self._closed:
+            return
+        taken = min(self.workers.counters.generations()) >= self._generation
+        self._telling = not taken and self._loop.time() < deadline
+        if self._telling:
+            self._loop.call_later(_LOOK_AGAIN_SECONDS, self._tell_when_taken, deadline)
+        else:
+            self._tell_lines()
+
+    def _tell_lines(self) -> None:
+        lines, self._lines = self._lines, []
         for proxy, level, text in lines:
             self._hub.proxy_line(proxy, level, text)
 
@@ -198,6 +222,7 @@ class Orchestrator:
             if one.kind == record.SESSION_ENDED or one.kind == record.SESSION_CONNECTED
         ]
         if sessions:
+            self._tell_lines()  # why they ended stands before their ends
             self._hub.sessions(sessions)
         if len(sessions) == len(records):
             return
@@ -321,6 +346,7 @@ class Orchestrator:
             self._loop.remove_reader(fd)
             while records := self.workers.readers[thread].take():
                 self._hear(records)
+        self._tell_lines()
         self._closed = True
         self.workers.close()
         self._hub.close()

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -173,9 +174,11 @@ def test_checks_leave_no_time_wait_and_no_descriptor_and_the_server_sees_none():
 
     with listening() as server:
         server.setblocking(False)
+        port = server.getsockname()[1]
+        states = Counter(tcp_states(port))  # of earlier clients that had this port
         before = len(list(Path("/proc/self/fd").iterdir()))
         asyncio.run(many(target(server)))
-        assert tcp_states(server.getsockname()[1]) == ["0A"]  # the listening one alone
+        assert not Counter(tcp_states(port)) - states
         with pytest.raises(BlockingIOError):
             server.accept()
     gc.collect()

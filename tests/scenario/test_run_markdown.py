@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from tests.support.peers import Peer
-from tests.support.program import Program, Service, SessionLine
+from tests.support.program import Program, Service, SessionLine, is_tried
 from tests.support.waiting import wait_until
 
 ACTION = "on-marked-down shutdown-sessions"
@@ -166,18 +166,19 @@ def test_plan_comes_before_the_kill(lb):
 def test_connecting_session_goes_to_another_server(lb):
     b, health = lb.server(), lb.server()
     checked = f"addr 127.0.0.1 {str(health).split(' ', 1)[1]}"
+    silent = lb.silent_server()
     lb.start(
         head(lb)
         + listen(
             lb,
             "timeout connect 20s",
             "balance first",
-            f"server silent {lb.silent_server()} {checked} {CHECK} {ACTION}",
+            f"server silent {silent} {checked} {CHECK} {ACTION}",
             f"server b {b} {CHECK} {ACTION}",
         )
     )
     client = lb.connects().sends(b"hello")
-    client.sees_nothing()
+    wait_until(lambda: is_tried(silent), "an attempt to the silent server")
     health.dies()
     lb.logs("Server l/silent is DOWN, .* 1 sessions active")
     b.accepts().reads(b"hello").sends(b"welcome").closes()

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.program import Program, SessionLine, listening
+from tests.support.program import Program, SessionLine, is_tried, listening
 from tests.support.waiting import wait_until
 
 ACTION = "check inter 50ms fall 2 on-marked-down shutdown-sessions"
@@ -35,7 +35,7 @@ listen l
 
 def stops_softly(lb: Program) -> None:
     lb.signals(signal.SIGUSR1)
-    wait_until(lambda: ("127.0.0.1", lb.port()) not in listening(lb.pid), "it listens no more")
+    wait_until(lambda: ("127.0.0.1", lb.port()) not in listening(), "it listens no more")
 
 
 def test_server_that_dies_during_a_soft_stop_loses_its_sessions(lb):
@@ -98,12 +98,13 @@ def test_idle_timeouts_hold_during_a_soft_stop(lb):
 
 def test_session_that_is_connecting_is_served_during_a_soft_stop(lb):
     a, health = lb.server(), lb.server()
-    silent = f"server silent {lb.silent_server()} {str(health).split(' ', 1)[1]}"
+    address = lb.silent_server()
+    silent = f"server silent {address} {str(health).split(' ', 1)[1]}"
     lb.start(
         text(lb, "timeout connect 20s", "balance first", f"{silent} {ACTION}", f"server a {a}")
     )
     client = lb.connects().sends(b"hello")
-    client.sees_nothing()
+    wait_until(lambda: is_tried(address), "an attempt to the silent server")
     stops_softly(lb)
     health.dies()
     a.accepts().reads(b"hello").closes()
@@ -139,6 +140,7 @@ def test_stop_signal_resets_all_sessions_with_a_line_each(lb, number):
     )
     sessions = [lb.session(a) for _ in range(20)]
     waiting = lb.connects("waits").sends(b"x")
+    wait_until(lambda: is_tried(silent), "an attempt to the silent server")
     slow, held = lb.session(a, receive_buffer=4096)
     count = held.sends_what_fits()
     lb.signals(number)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import select
-from pathlib import Path
 
 import pytest
 
 from tests.support.peers import Peer
-from tests.support.program import Program
+from tests.support.program import Program, relay_threads
 from tests.support.waiting import SOON_S, wait_until
 
 ROUNDS = 20
@@ -36,12 +35,12 @@ listen l
 def relay_ticks(pid: int) -> list[int]:
     """How often each relay thread was given a processor."""
     switches = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("relay-"):
-            said = (task / "status").read_text()
-            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", said, re.M)
-            assert found is not None
-            switches.append(int(found[1]))
+    for thread in relay_threads(pid):
+        found = re.search(
+            r"^voluntary_ctxt_switches:\s+(\d+)", (thread / "status").read_text(), re.M
+        )
+        assert found is not None
+        switches.append(int(found[1]))
     return switches
 
 

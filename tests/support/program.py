@@ -12,7 +12,6 @@ SO_REUSEADDR). Log lines come over UDP, `format short`."""
 
 from __future__ import annotations
 
-import array
 import contextlib
 import random
 import re
@@ -27,13 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pyroute2 import DiagSocket
 
 from tests.support.command import DEADLINE_S, environment
-from tests.support.command import wait_until as wait_patiently
 from tests.support.peers import Listener, Peer, connected
 from tests.support.waiting import wait_until
 
-LISTENING = "0A"
+LISTENING = 1 << 10  # the kernel's TCP_LISTEN, as a set of states
+CONNECTING = 1 << 2  # TCP_SYN_SENT
 RECEIVE_BUFFER = 8 << 20
 _END_OF_LOG = b"\0end"
 _FLUSH = b"\0flush"
@@ -258,7 +258,7 @@ class Program:
             },
         )
         wanted = {*listens, *(held.getsockname()[:2] for held in self._ports.values())}
-        wait_patiently(lambda: self._listens_on(wanted), "the program does not listen")
+        wait_until(lambda: self._listens_on(wanted), "the program listens", DEADLINE_S)
         self._family = [psutil.Process(self.process.pid)]
         self._family += self._family[0].children(recursive=True)
         return self
@@ -267,7 +267,9 @@ class Program:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the program ended: {self.process.communicate()}")
-        opened = listening(self.process.pid)
+        if not relay_threads(self.process.pid):
+            return False
+        opened = listening()
         everywhere = {port for host, port in opened if host in ("0.0.0.0", "::")}
         return all(each in opened or each[1] in everywhere for each in wanted)
 
@@ -356,18 +358,37 @@ class Program:
         self.log.close()
 
 
-def listening(pid: int) -> set[tuple[str, int]]:
-    """The TCP addresses that someone listens on in the network namespace of a process."""
-    addresses = set()
-    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        with contextlib.suppress(FileNotFoundError):
-            for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
-                _, local, _, state, *_ = line.split()
-                if state == LISTENING:
-                    words, port = local.split(":")  # words of 32 bits, as the kernel has them
-                    raw = array.array("I", [int(word, 16) for word in re.findall(".{8}", words)])
-                    addresses.add((socket.inet_ntop(family, raw.tobytes()), int(port, 16)))
-    return addresses
+def listening() -> set[tuple[str, int]]:
+    """The TCP addresses that someone listens on in the caller's network namespace. Asked of
+    sock_diag: /proc/net/tcp takes its time when there are many in TIME_WAIT."""
+    return {(found["idiag_src"], found["idiag_sport"]) for found in _sockets(LISTENING)}
+
+
+def is_tried(address: str) -> bool:
+    """Does anybody wait for an answer from `HOST:PORT` to a connect?"""
+    return any(
+        f"{found['idiag_dst']}:{found['idiag_dport']}" == address for found in _sockets(CONNECTING)
+    )
+
+
+def _sockets(states: int) -> list[Any]:
+    with DiagSocket() as diag:
+        diag.bind()
+        return [
+            found
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for found in diag.get_sock_stats(family=family, states=states)
+        ]
+
+
+def relay_threads(pid: int) -> list[Path]:
+    """The relay threads of a program, as directories of /proc."""
+    threads = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            if (task / "comm").read_text().startswith("relay-"):
+                threads.append(task)
+    return threads
 
 
 @contextlib.contextmanager
