@@ -8,7 +8,7 @@ its exit status, also when the daemon is in the background by then.
     SIGTERM SIGINT   end all sessions, exit 0 (143, 130 with -W and -Ws); twice: at once
     SIGUSR1          accept no more; exit 0 after the last session or `hard-stop-after`
     SIGHUP           write every server's state to the log
-    SIGUSR2          (reload) is answered with a warning for now
+    SIGUSR2          (reload) is answered with a warning: it is not supported yet
     SIGPIPE SIGTTIN SIGTTOU   are ignored"""
 
 from __future__ import annotations

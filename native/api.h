@@ -6,11 +6,9 @@
 #ifndef LBS_API_H
 #define LBS_API_H
 
-/* The layout of everything in the ledger. Raised with each change of it. */
-#define LBS_LAYOUT_VERSION 1
+#define LBS_LAYOUT_VERSION 1 /* of the ledger; raised with each change of it */
 
-/* What stands where no slot, pipe, session or backend is meant. */
-#define LBS_NONE 4294967295
+#define LBS_NONE 4294967295 /* where no slot, pipe, session or backend is meant */
 
 /* Sides of a session, and index of its legs. relays[LBS_CLIENT] moves what the client
  * sends (client to server), relays[LBS_SERVER] what the server sends. */
