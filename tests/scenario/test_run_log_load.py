@@ -78,8 +78,11 @@ def use_sessions(port: int, number: int) -> None:
     """Sessions in a row that are used and left in one of three ways."""
     rng = random.Random(SEED + number)
     for _ in range(SESSIONS_EACH):
-        peer = connected(("127.0.0.1", port))
         way = rng.randrange(3)
+        try:
+            peer = connected(("127.0.0.1", port))
+        except ConnectionResetError:  # killed before connect() had returned
+            continue
         try:
             if way:
                 peer.socket.sendall(b"x")
