@@ -153,12 +153,15 @@ class Orchestrator:
         not answer does not hold the log back for long."""
         if self._closed:
             return
-        taken = min(self.workers.counters.generations()) >= self._generation
-        self._telling = not taken and self._loop.time() < deadline
+        self._telling = not self._plan_is_taken() and self._loop.time() < deadline
         if self._telling:
             self._loop.call_later(_LOOK_AGAIN_SECONDS, self._tell_when_taken, deadline)
         else:
             self._tell_lines()
+
+    def _plan_is_taken(self) -> bool:
+        """Does every worker use the plan that was published last?"""
+        return min(self.workers.counters.generations()) >= self._generation
 
     def _tell_lines(self) -> None:
         lines, self._lines = self._lines, []
@@ -310,11 +313,7 @@ class Orchestrator:
     async def _finish_when_empty(self, limit: float | None) -> None:
         deadline = None if limit is None else self._loop.time() + limit
         # The plan without listeners has to be taken first: a session may begin until then.
-        while (
-            self._pending
-            or self.sessions()
-            or min(self.workers.counters.generations()) < self._generation
-        ):
+        while self._pending or self.sessions() or not self._plan_is_taken():
             if deadline is not None and self._loop.time() >= deadline:
                 break
             await asyncio.sleep(0.005 if deadline else 0.05)
