@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "session.h"
+#include "step.h"
 
 /* How long to wait after the kernel had no descriptor or memory for us. */
 #define SHORTAGE_MS 100U
@@ -146,11 +147,15 @@ void accept_ready(struct worker *w, uint32_t listener)
 			return;
 		}
 		client.ss_family = AF_UNSPEC;
+		/* Until the new session's record is complete. */
+		w->head->accepting = listener;
+		STEP();
 		fd = accept4(a->fd, (struct sockaddr *)&client, &length,
 			     SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			int error = errno;
 
+			w->head->accepting = LBS_NONE;
 			unreserve_all(w, l);
 			if (error == EMFILE || error == ENFILE || error == ENOMEM ||
 			    error == ENOBUFS) {
@@ -169,7 +174,9 @@ void accept_ready(struct worker *w, uint32_t listener)
 			/* Other errors concern one connection that was waiting (accept(2)). */
 			continue;
 		}
+		STEP();
 		session_begin(w, l, fd, &client);
+		worker_works_on(w, LBS_NONE);
 	}
 	if (a->burst < w->plan->maxaccept)
 		a->burst = a->burst * 2 < w->plan->maxaccept ? a->burst * 2 : w->plan->maxaccept;

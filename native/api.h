@@ -6,7 +6,7 @@
 #ifndef LBS_API_H
 #define LBS_API_H
 
-#define LBS_LAYOUT_VERSION 1 /* of the ledger; raised with each change of it */
+#define LBS_LAYOUT_VERSION 2 /* of the ledger; raised with each change of it */
 
 #define LBS_NONE 4294967295 /* where no slot, pipe, session or backend is meant */
 
@@ -79,6 +79,11 @@ typedef struct {
 #define LBS_SESSION_ASSIGNED 64    /* a server was chosen at least once */
 #define LBS_SESSION_TOLD 128       /* killed, and the client's reset is on its way */
 
+/* lbs_session.ending */
+#define LBS_ENDING_RESET_CLIENT 1
+#define LBS_ENDING_RESET_SERVER 2
+#define LBS_ENDING_BEGUN 128
+
 enum lbs_state {
 	LBS_FREE = 0,
 	LBS_CONNECTING,  /* a connect to `slot` is under way */
@@ -97,7 +102,9 @@ typedef struct {
 
 typedef struct {
 	uint32_t pipe;  /* number in the thread's pipe table, or LBS_NONE */
-	uint32_t held;  /* bytes in the pipe */
+	uint32_t taken; /* bytes read from this leg's socket, low 32 bits; taken - moved are in
+			 * the pipe. Each of the two changes by one store, so that a
+			 * successor knows what a splice did that was not noted any more. */
 	uint64_t moved; /* bytes delivered to the other leg's socket */
 	uint32_t flags; /* LBS_RELAY_* */
 	uint32_t queue_next; /* directions that wait for a pipe or for their turn */
@@ -141,7 +148,9 @@ typedef struct {
 	uint32_t timeout_connect;
 	uint32_t attempt_ms; /* when the attempt or the pause or the reset began, low 32 bits */
 	uint32_t backlog;    /* while resetting: bytes the last leg's peer had not acknowledged */
-	uint32_t retries_left;
+	uint16_t retries_left;
+	uint8_t ending;  /* LBS_ENDING_*: it is being ended, and how its legs are to be closed */
+	uint8_t crashes; /* in a row, of a thread that worked on this session */
 	uint32_t free_next;
 } lbs_session;
 
@@ -224,6 +233,16 @@ typedef struct {
 	uint32_t now;
 	uint32_t max;
 } lbs_gauge;
+
+/* A fault of the worker's own (not a signal that somebody sent). */
+typedef struct {
+	int32_t signal;  /* 0: none was noted */
+	int32_t code;    /* si_code */
+	uint32_t thread; /* LBS_NONE: not a relay thread */
+	uint32_t pid;
+	uint32_t session; /* the record that the thread worked on, or LBS_NONE */
+	uint32_t crashes; /* in a row, at that session's door; this one is counted */
+} lbs_crash;
 
 /* ---- the plan, down (lbsplice/plan/tables.py has the same rows) ---- */
 
@@ -348,6 +367,31 @@ uint64_t lbs_ledger_bytes(const lbs_sizes *sizes);
 lbs_plane *lbs_plane_open(int fd, const lbs_sizes *sizes, uint32_t pipe_bytes, uint32_t max_pipes,
 			  int *error);
 
+/* What an adoption found. */
+typedef struct {
+	uint32_t sessions;   /* that go on */
+	uint32_t connecting; /* of these: that have no server yet */
+	uint32_t pipes;      /* with bytes in them */
+	uint32_t resets;     /* sessions that end: their descriptors are gone, or see poisoned */
+	uint32_t poisoned;   /* of these: were being worked on in three crashes in a row */
+	uint32_t reserved;
+	uint64_t bytes;      /* in the pipes */
+} lbs_adoption;
+
+/* Go on with another process's ledger, whose descriptors this process has at the same
+ * numbers (lbs_descriptors_take). Every list, gauge and pool is made anew from the records;
+ * the threads then do the rest as they begin to run. Dying on the way harms nothing.
+ * Otherwise as lbs_plane_open; -EPROTO: not a ledger of this layout. */
+lbs_plane *lbs_plane_adopt(int fd, uint32_t pipe_bytes, uint32_t max_pipes, lbs_adoption *told,
+			   int *error);
+
+/* Before lbs_worker_run: a socket of this listener that the worker before had accepted and
+ * had no time to note (lbs_accepting). It is the plane's from here on, and begun as a session
+ * when its thread has a plan: the one that had accepted it, else `thread`. -EINVAL: it is not
+ * fresh (bytes went through it, so some session had it), given twice, or no number fits; it
+ * stays the caller's then. */
+int lbs_plane_begin(lbs_plane *plane, uint32_t thread, uint32_t listener, int fd);
+
 /* Unmap and free. No worker may be running; what sessions are left are closed. */
 void lbs_plane_close(lbs_plane *plane);
 
@@ -356,7 +400,8 @@ void lbs_plane_close(lbs_plane *plane);
  * the ring's is returned for the caller to wait on (stays the plane's), or -errno. */
 int lbs_worker_attach(lbs_plane *plane, uint32_t thread, int epoll);
 
-/* Run one worker on the calling thread until lbs_command_stop. 0 or -errno. */
+/* Run one worker on the calling thread until lbs_command_stop. 0 or -errno. May be called
+ * again then: it goes on where it stopped. */
 int lbs_worker_run(lbs_plane *plane, uint32_t thread);
 
 /* Check and copy a plan and tell every worker to take it. Workers answer with
@@ -396,5 +441,51 @@ const lbs_gauge *lbs_backend_gauges(lbs_plane *plane);
 const lbs_gauge *lbs_slot_gauges(lbs_plane *plane);
 const lbs_gauge *lbs_process_gauge(lbs_plane *plane);
 uint32_t lbs_plans_alive(lbs_plane *plane);
+
+/* Records of a thread from here on were never used. */
+uint32_t lbs_sessions_high(lbs_plane *plane, uint32_t thread);
+
+/* ---- succession ---- */
+
+/* A ledger's layout version and sizes, whatever the version. -EPROTO: not a ledger. */
+int lbs_ledger_read(int fd, uint32_t *version, lbs_sizes *sizes);
+
+/* The highest descriptor number that a ledger names, or -1. */
+int32_t lbs_ledger_highest(int fd);
+
+/* Fill the memfd `to` (lbs_ledger_bytes() of `sizes` long, empty) with what a parked worker's
+ * ledger says: of an older layout, or of other sizes. Convert first, take the descriptors
+ * that the new ledger names then: those it has no use for are left out. The old one is not
+ * touched. -EPROTO: no converter for its version; -ENOSPC: the sizes are too small. */
+int lbs_ledger_convert(int from, int to, const lbs_sizes *sizes);
+
+/* Listeners that a worker was accepting from when it died, at most `room`; how many. */
+uint32_t lbs_accepting(int ledger, uint32_t *listeners, uint32_t room);
+
+/* Clone the vault (vault.h): a process that shares this one's descriptor table, as a child
+ * of this one's parent. It answers on `request`, a unix socket of type SEQPACKET or STREAM;
+ * while somebody has the other end, it lives until told to quit; afterwards as long as this
+ * process. Its pid, or -errno. */
+int lbs_vault_start(int request);
+
+/* Ask the vault at the other end to quit. */
+int lbs_vault_quit(int request);
+
+/* Take over all descriptors that a ledger names, at the same numbers: from the vault at the
+ * other end of `request`, or, where that does not answer or is -1, with pidfd_getfd(2) from
+ * the process of `pidfd` (-1: none). Numbers that are gone there, or all if there is neither,
+ * are occupied so that nothing else gets them; adoption ends their sessions. How many were
+ * taken, or -errno and none is; -EEXIST: this process uses such a number. */
+int64_t lbs_descriptors_take(int ledger, int pidfd, int request);
+
+/* Take one, at any number. The descriptor or -errno; -EBADF: there is none. */
+int lbs_descriptor_take(int pidfd, int request, int number);
+
+/* From now on note in the ledger where a fault of this process happens, before it dies of
+ * it as it would have. Once per process. */
+int lbs_crash_watch(lbs_plane *plane);
+
+/* 1 if a fault was noted since the last adoption, 0 if not, -EPROTO: no ledger of ours. */
+int lbs_crash_read(int ledger, lbs_crash *crash);
 
 #endif

@@ -1,6 +1,7 @@
 """Builds the extension `lbsplice._native` from api.h and the C files beside it.
 
-LBSPLICE_SANITIZE=address,undefined builds with those sanitizers."""
+LBSPLICE_SANITIZE=address,undefined builds with those sanitizers, LBSPLICE_FAULTS=1 the
+fault-injection build: a worker dies where LBSPLICE_FAULT says (native/fault.c)."""
 
 from __future__ import annotations
 
@@ -30,13 +31,16 @@ def builder() -> FFI:
         flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined", "-g"]
         flags += ["-fno-omit-frame-pointer"]
         link += [f"-fsanitize={sanitizers}"]
+    macros: list[tuple[str, str | None]] = [("_GNU_SOURCE", "1")]
+    if os.environ.get("LBSPLICE_FAULTS"):
+        macros += [("LBS_FAULTS", "1")]
     ffi.set_source(
         "lbsplice._native",
         '#include <stdint.h>\n#include "api.h"\n',
         sources=sorted(os.path.relpath(path, HERE.parent) for path in HERE.glob("*.c")),
         depends=sorted(os.path.relpath(path, HERE.parent) for path in HERE.glob("*.h")),
         include_dirs=["native"],
-        define_macros=[("_GNU_SOURCE", "1")],
+        define_macros=macros,
         undef_macros=["NDEBUG"],
         extra_compile_args=flags,
         extra_link_args=link,

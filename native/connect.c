@@ -1,5 +1,6 @@
 #include "connect.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -7,9 +8,14 @@
 #include "balance.h"
 #include "net.h"
 #include "session_end.h"
+#include "step.h"
 
 /* The longest pause before the same server is tried again (FEATURES A.8). */
 #define PAUSE_MS 1000U
+/* A successor's thread may have no plan yet: how soon a session looks for one again. */
+#define NO_PLAN_MS 10U
+/* Attempts one after the other, each of which failed at once, before others get their turn. */
+#define AT_ONCE 256U
 
 /* Does the failure lie with us, not with the server? */
 static int is_shortage(int error)
@@ -21,7 +27,19 @@ static int is_shortage(int error)
 
 static const lbs_backend_row *backend_of(const struct worker *w, const lbs_session *s)
 {
-	return s->backend == LBS_NONE ? NULL : w->plan->backends[s->backend];
+	return s->backend == LBS_NONE || !w->plan ? NULL : w->plan->backends[s->backend];
+}
+
+static void count_retry(lbs_session *s)
+{
+	if (s->retries < UINT16_MAX)
+		s->retries++;
+}
+
+static void pause_until(struct worker *w, uint32_t session, uint64_t at_ms)
+{
+	w->sessions[session].state = LBS_PAUSING;
+	timers_set(&w->timers, session, at_ms);
 }
 
 /* Start an attempt to the slot. 0 or -errno. */
@@ -33,16 +51,22 @@ static int attempt(struct worker *w, uint32_t session, uint32_t slot)
 	struct epoll_event event = {.events = LEG_EVENTS};
 	int fd;
 
+	assert(s->state == LBS_PAUSING && s->legs[LBS_SERVER].fd < 0);
 	session_enter_slot(w, session, slot);
 	count(&w->slot_totals[slot].sessions, 1);
 	s->attempt_ms = (uint32_t)w->now_ms;
+	STEP();
 	fd = net_connect(row, s, backend->smart_connect, (uint32_t)s->serial);
+	STEP();
 	if (fd < 0)
 		return fd;
-	s->legs[LBS_SERVER] = (lbs_leg){.fd = fd, .active_ms = (uint32_t)w->now_ms};
-	if (net_family(&row->address) == AF_UNIX)
-		s->legs[LBS_SERVER].ready = LBS_LEG_UNIX;
+	s->legs[LBS_SERVER].active_ms = (uint32_t)w->now_ms;
+	s->legs[LBS_SERVER].ready = net_family(&row->address) == AF_UNIX ? LBS_LEG_UNIX : 0;
+	STEP();
+	s->legs[LBS_SERVER].fd = fd;
+	STEP();
 	s->state = LBS_CONNECTING;
+	STEP();
 	event.data.u64 = tag_make(TAG_LEG, s->serial, session * 2 + LBS_SERVER);
 	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
@@ -51,33 +75,26 @@ static int attempt(struct worker *w, uint32_t session, uint32_t slot)
 	return 0;
 }
 
-/* Choose a server, not `avoid` if there is another (`strictly`: never), and attempt it. */
-static void choose(struct worker *w, uint32_t session, uint32_t avoid, int strictly)
+/* Choose a server, not `avoid` if there is another (`strictly`: never). LBS_NONE if there
+ * is none: the session has ended then. */
+static uint32_t choose(struct worker *w, uint32_t session, uint32_t avoid, int strictly)
 {
 	lbs_session *s = &w->sessions[session];
 	const lbs_backend_row *backend = backend_of(w, s);
 	uint32_t before = s->flags & LBS_SESSION_ASSIGNED ? s->slot : LBS_NONE;
 	uint32_t slot = backend ? balance_pick(w, backend, s, avoid) : LBS_NONE;
-	int error;
 
 	if (slot == LBS_NONE || (strictly && slot == avoid)) {
 		session_reason(s, LBS_CAUSE_SERVER, LBS_PHASE_CONNECT);
 		session_end(w, session, 0);
-		return;
+		return LBS_NONE;
 	}
 	if (before != LBS_NONE && before != slot) {
 		s->flags |= LBS_SESSION_REDISPATCHED;
 		count(&w->slot_totals[before].redispatches, 1);
 		count(&w->backend_totals[s->backend].redispatches, 1);
 	}
-	error = attempt(w, session, slot);
-	if (error)
-		connect_failed(w, session, error);
-}
-
-void connect_begin(struct worker *w, uint32_t session)
-{
-	choose(w, session, LBS_NONE, 0);
+	return slot;
 }
 
 /* Take the session off its server and close the attempt. */
@@ -86,10 +103,14 @@ static void withdraw(struct worker *w, uint32_t session)
 	lbs_session *s = &w->sessions[session];
 
 	timers_clear(&w->timers, session);
+	s->connected_ms = 0;
+	/* The state before the leg: one that is connecting has a socket. */
+	STEP();
+	s->state = LBS_PAUSING;
+	STEP();
 	session_leave_slot(w, session);
-	if (s->legs[LBS_SERVER].fd >= 0)
-		net_reset(s->legs[LBS_SERVER].fd);
-	s->legs[LBS_SERVER] = (lbs_leg){.fd = -1};
+	net_close(&s->legs[LBS_SERVER].fd, 1);
+	s->legs[LBS_SERVER].ready = 0;
 }
 
 /* May this retry go to another server (option redispatch)? */
@@ -104,7 +125,35 @@ static int may_redispatch(const lbs_backend_row *b, const lbs_session *s)
 	return s->retries % b->redispatch_interval == 0;
 }
 
-void connect_failed(struct worker *w, uint32_t session, int error)
+/* The pause is over: the server to attempt, or LBS_NONE as choose says. */
+static uint32_t after_pause(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+	uint32_t slot = s->slot;
+	/* A new plan may know its server or its backend no more. */
+	int known = slot != LBS_NONE && w->plan->slots[slot];
+	int repick = (s->flags & LBS_SESSION_REPICK) || !known || !backend_of(w, s);
+
+	withdraw(w, session);
+	s->flags &= (uint8_t)~LBS_SESSION_REPICK;
+	return repick ? choose(w, session, known ? slot : LBS_NONE, 0) : slot;
+}
+
+/* An attempt failed before there was a plan that says what follows: it is made again. */
+static void wait_for_plan(struct worker *w, uint32_t session, int error)
+{
+	uint32_t slot = w->sessions[session].slot;
+
+	/* One that is too late is not late before somebody looks. */
+	if (error != -ETIMEDOUT) {
+		withdraw(w, session);
+		session_enter_slot(w, session, slot);
+	}
+	timers_set(&w->timers, session, w->now_ms + NO_PLAN_MS);
+}
+
+/* The server to attempt at once, or LBS_NONE: the session pauses or has ended. */
+static uint32_t after_failure(struct worker *w, uint32_t session, int error)
 {
 	lbs_session *s = &w->sessions[session];
 	const lbs_backend_row *backend = backend_of(w, s);
@@ -112,11 +161,15 @@ void connect_failed(struct worker *w, uint32_t session, int error)
 	uint32_t pause = s->timeout_connect && s->timeout_connect < PAUSE_MS ? s->timeout_connect
 									       : PAUSE_MS;
 
+	if (!w->plan) {
+		wait_for_plan(w, session, error);
+		return LBS_NONE;
+	}
 	withdraw(w, session);
 	if (is_shortage(error)) {
 		session_reason(s, LBS_CAUSE_RESOURCE, LBS_PHASE_CONNECT);
 		session_end(w, session, 0);
-		return;
+		return LBS_NONE;
 	}
 	count(&w->slot_totals[failed].connect_errors, 1);
 	count(&w->backend_totals[s->backend].connect_errors, 1);
@@ -125,47 +178,58 @@ void connect_failed(struct worker *w, uint32_t session, int error)
 			       error == -ETIMEDOUT ? LBS_CAUSE_SERVER_TIMEOUT : LBS_CAUSE_SERVER,
 			       LBS_PHASE_CONNECT);
 		session_end(w, session, 0);
-		return;
+		return LBS_NONE;
 	}
 	s->retries_left--;
-	s->retries++;
+	count_retry(s);
+	STEP();
 	count(&w->slot_totals[failed].retries, 1);
 	count(&w->backend_totals[s->backend].retries, 1);
 	if (may_redispatch(backend, s)) {
-		if (backend->redispatch_first_failure && backend->usable_count > 1) {
-			choose(w, session, failed, 0);
-			return;
-		}
+		if (backend->redispatch_first_failure && backend->usable_count > 1)
+			return choose(w, session, failed, 0);
 		s->flags |= LBS_SESSION_REPICK;
 	}
 	/* Stays with its server over the pause, so that a mark-down finds it there. */
 	session_enter_slot(w, session, failed);
-	if (error == -ETIMEDOUT) {
-		/* It has waited long enough. */
-		connect_again(w, session);
-		return;
+	if (error == -ETIMEDOUT)
+		return after_pause(w, session); /* it has waited long enough */
+	pause_until(w, session, w->now_ms + pause);
+	return LBS_NONE;
+}
+
+/* Attempt this server and what follows from its failing at once. */
+static void attempts(struct worker *w, uint32_t session, uint32_t slot)
+{
+	for (uint32_t i = 0; slot != LBS_NONE; i++) {
+		int error;
+
+		if (i == AT_ONCE) {
+			session_enter_slot(w, session, slot);
+			pause_until(w, session, w->now_ms);
+			return;
+		}
+		error = attempt(w, session, slot);
+		slot = error ? after_failure(w, session, error) : LBS_NONE;
 	}
-	s->state = LBS_PAUSING;
-	timers_set(&w->timers, session, w->now_ms + pause);
+}
+
+void connect_begin(struct worker *w, uint32_t session)
+{
+	attempts(w, session, choose(w, session, LBS_NONE, 0));
+}
+
+void connect_failed(struct worker *w, uint32_t session, int error)
+{
+	attempts(w, session, after_failure(w, session, error));
 }
 
 void connect_again(struct worker *w, uint32_t session)
 {
-	lbs_session *s = &w->sessions[session];
-	uint32_t slot = s->slot;
-	/* A new plan may know its server or its backend no more. */
-	int repick = s->flags & LBS_SESSION_REPICK || !w->plan->slots[slot] || !backend_of(w, s);
-	int error;
-
-	session_leave_slot(w, session);
-	s->flags &= (uint8_t)~LBS_SESSION_REPICK;
-	if (repick) {
-		choose(w, session, w->plan->slots[slot] ? slot : LBS_NONE, 0);
-		return;
-	}
-	error = attempt(w, session, slot);
-	if (error)
-		connect_failed(w, session, error);
+	if (w->plan)
+		attempts(w, session, after_pause(w, session));
+	else
+		pause_until(w, session, w->now_ms + NO_PLAN_MS);
 }
 
 void connect_elsewhere(struct worker *w, uint32_t session)
@@ -175,6 +239,11 @@ void connect_elsewhere(struct worker *w, uint32_t session)
 
 	withdraw(w, session);
 	s->flags &= (uint8_t)~LBS_SESSION_REPICK;
-	s->retries++;
-	choose(w, session, slot, 1);
+	count_retry(s);
+	if (w->plan) {
+		attempts(w, session, choose(w, session, slot, 1));
+		return;
+	}
+	s->flags |= LBS_SESSION_REPICK;
+	pause_until(w, session, w->now_ms + NO_PLAN_MS);
 }

@@ -71,6 +71,7 @@ int ledger_create(struct ledger *ledger, int fd, const lbs_sizes *sizes)
 		return -errno;
 	ledger->base = base;
 	ledger->header = base;
+	ledger->bytes = bytes;
 	ledger->header->version = LBS_LAYOUT_VERSION;
 	ledger->header->sizes = *sizes;
 	ledger->header->areas = areas;
@@ -79,6 +80,9 @@ int ledger_create(struct ledger *ledger, int fd, const lbs_sizes *sizes)
 
 		head->free_head = LBS_NONE;
 		head->pipe_free = LBS_NONE;
+		head->working = LBS_NONE;
+		head->accepting = LBS_NONE;
+		head->ending.session = LBS_NONE;
 		memset(ledger_of(ledger, t, areas.slot_heads), 0xff,
 		       sizes->slots * sizeof(uint32_t));
 	}
@@ -87,11 +91,57 @@ int ledger_create(struct ledger *ledger, int fd, const lbs_sizes *sizes)
 	return 0;
 }
 
+/* Does it say of itself what can be true? */
+static int is_sound(const struct ledger_header *header, uint64_t bytes)
+{
+	struct ledger_areas areas;
+	uint64_t total;
+
+	if (__atomic_load_n(&header->magic, __ATOMIC_ACQUIRE) != LEDGER_MAGIC ||
+	    header->version != LBS_LAYOUT_VERSION)
+		return 0;
+	memset(&areas, 0, sizeof(areas));
+	total = ledger_plan(&header->sizes, &areas);
+	if (!total || total > bytes || memcmp(&areas, &header->areas, sizeof(areas)) != 0)
+		return 0;
+	for (uint32_t t = 0; t < header->sizes.threads; t++) {
+		const struct ledger_thread *head = (const void *)((const unsigned char *)header +
+			areas.threads + t * areas.thread_bytes + areas.head);
+
+		if (head->high > header->sizes.sessions || head->pipe_high > header->sizes.pipes)
+			return 0;
+	}
+	return 1;
+}
+
+int ledger_map(struct ledger *ledger, int fd, enum ledger_access access)
+{
+	int protection = access == LEDGER_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
+	struct stat st;
+	void *base;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size < sizeof(struct ledger_header))
+		return -EPROTO;
+	base = mmap(NULL, (size_t)st.st_size, protection, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		return -errno;
+	if (!is_sound(base, (uint64_t)st.st_size)) {
+		munmap(base, (size_t)st.st_size);
+		return -EPROTO;
+	}
+	ledger->base = base;
+	ledger->header = base;
+	ledger->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
 void ledger_close(struct ledger *ledger)
 {
 	if (!ledger->base)
 		return;
-	munmap(ledger->base, ledger->header->areas.total);
+	munmap(ledger->base, ledger->bytes);
 	ledger->base = NULL;
 	ledger->header = NULL;
 }

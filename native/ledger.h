@@ -40,12 +40,30 @@ struct ledger_areas {
 	uint64_t total;
 };
 
+/* Up to `areas` it is the same in every version: lbs_ledger_read and convert.c rely on it. */
 struct ledger_header {
 	uint32_t magic;
 	uint32_t version;
 	lbs_sizes sizes;
 	uint32_t pipes_open; /* all threads' */
 	struct ledger_areas areas;
+	lbs_crash crash; /* noted by the worker's signal handler (crash.h), its `signal` last */
+};
+
+/* The counters as they were before a session's end was counted. While `session` names
+ * one, a successor puts them back and ends that session anew: its end is counted and told
+ * exactly once, whenever the worker dies. `session` is the last to be set, the first to
+ * be cleared. */
+struct ledger_ending {
+	uint32_t session; /* LBS_NONE: no end is being counted */
+	uint32_t reserved;
+	uint64_t ended;
+	uint64_t events_unwanted;
+	uint64_t events_dropped;
+	uint64_t ring_head;
+	lbs_totals frontend;
+	lbs_totals backend;
+	lbs_totals slot;
 };
 
 /* The fixed part of a thread's area. */
@@ -56,11 +74,16 @@ struct ledger_thread {
 	uint32_t high;      /* records from here on were never used */
 	uint32_t pipe_free; /* list of empty pipes */
 	uint32_t pipe_high;
+	uint32_t working;   /* the session it works on, or LBS_NONE: at whose door a crash lies */
+	uint32_t accepting; /* the listener it accepts from at this moment, or LBS_NONE: a socket
+			     * that no record names may be a new session's */
+	struct ledger_ending ending;
 };
 
 struct ledger {
 	unsigned char *base;
 	struct ledger_header *header;
+	uint64_t bytes; /* mapped */
 };
 
 /* Lay out the areas for these sizes. 0 if a size is out of range, else the total. */
@@ -68,6 +91,11 @@ uint64_t ledger_plan(const lbs_sizes *sizes, struct ledger_areas *areas);
 
 /* Map the memfd and write a fresh header. 0 or -errno. */
 int ledger_create(struct ledger *ledger, int fd, const lbs_sizes *sizes);
+
+/* Map a ledger of this program's layout, whoever made it. 0; -EPROTO: it is none, or of
+ * another version, or damaged; or -errno. */
+enum ledger_access { LEDGER_READ, LEDGER_WRITE };
+int ledger_map(struct ledger *ledger, int fd, enum ledger_access access);
 
 /* Unmap. */
 void ledger_close(struct ledger *ledger);

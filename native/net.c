@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "step.h"
+
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
@@ -142,12 +144,21 @@ int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_
 	return -EADDRNOTAVAIL;
 }
 
-void net_reset(int fd)
+void net_close(int32_t *fd, int reset)
 {
 	struct linger now = {.l_onoff = 1, .l_linger = 0};
+	int closing = *fd;
 
-	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-	close(fd);
+	if (closing < 0)
+		return;
+	STEP();
+	if (reset)
+		(void)setsockopt(closing, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	STEP();
+	*fd = -1;
+	STEP();
+	close(closing);
+	STEP();
 }
 
 int net_abort(int fd)

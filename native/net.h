@@ -14,8 +14,10 @@ int net_connect(const lbs_slot_row *slot, const lbs_session *session, int smart_
 /* AF_INET, AF_INET6 or AF_UNIX. */
 int net_family(const lbs_address *address);
 
-/* Close so that the peer gets a reset and nothing stays behind. */
-void net_reset(int fd);
+/* Close the socket of a record and clear its number there; with `reset` its peer gets a
+ * reset and nothing stays behind. In an order that keeps this true when the process dies on
+ * the way: a socket that no record names is closed with its table. */
+void net_close(int32_t *fd, int reset);
 
 /* Send the peer a reset now; the socket stays open, for nothing (tcp(7): AF_UNSPEC).
  * 0, or -errno if this socket can not do that. */

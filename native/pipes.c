@@ -2,17 +2,42 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
-/* A place in the table for a new pipe, or LBS_NONE. */
+#include "step.h"
+
+/* Both descriptors by one store: whoever reads the table finds a pipe or none. */
+static void publish(struct ledger_pipe *entry, int read_fd, int write_fd)
+{
+	int32_t fds[2] = {read_fd, write_fd};
+	uint64_t both;
+
+	memcpy(&both, fds, sizeof(both));
+	STEP();
+	__atomic_store_n((uint64_t *)(void *)entry, both, __ATOMIC_RELEASE);
+	STEP();
+}
+
+static void list_place(struct pipes *p, uint32_t place)
+{
+	p->table[place].next = p->free_places;
+	p->free_places = place;
+}
+
+/* A place in the table for a new pipe, or LBS_NONE. It stays listed until it is used. */
 static uint32_t free_place(struct pipes *p)
 {
+	if (p->free_places != LBS_NONE)
+		return p->free_places;
 	if (p->head->pipe_high < p->places)
 		return p->head->pipe_high;
-	for (uint32_t i = 0; i < p->places; i++)
-		if (p->table[i].read_fd < 0)
-			return i;
-	return LBS_NONE;
+	/* Those that another process's worker left are in no list yet. */
+	if (p->head->counters.pipes_open < p->places)
+		for (uint32_t i = 0; i < p->places; i++)
+			if (p->table[i].read_fd < 0)
+				list_place(p, i);
+	return p->free_places;
 }
 
 static uint32_t open_pipe(struct pipes *p)
@@ -31,14 +56,14 @@ static uint32_t open_pipe(struct pipes *p)
 	/* The kernel may refuse (pipe-user-pages-soft); any size works. */
 	(void)fcntl(fds[1], F_SETPIPE_SZ, (int)p->want_bytes);
 	bytes = fcntl(fds[1], F_GETPIPE_SZ);
-	p->table[place] = (struct ledger_pipe){
-		.read_fd = fds[0],
-		.write_fd = fds[1],
-		.bytes = bytes > 0 ? (uint32_t)bytes : 4096,
-		.next = LBS_NONE,
-	};
+	if (place == p->free_places)
+		p->free_places = p->table[place].next;
+	p->table[place].bytes = bytes > 0 ? (uint32_t)bytes : 4096;
+	p->table[place].next = LBS_NONE;
+	publish(&p->table[place], fds[0], fds[1]);
 	if (place == p->head->pipe_high)
 		__atomic_store_n(&p->head->pipe_high, place + 1, __ATOMIC_RELEASE);
+	STEP();
 	p->head->counters.pipes_open++;
 	return place;
 }
@@ -74,13 +99,15 @@ void pipes_give(struct pipes *p, uint32_t pipe)
 
 void pipes_drop(struct pipes *p, uint32_t pipe)
 {
-	struct ledger_pipe *entry = &p->table[pipe];
+	struct ledger_pipe closing = p->table[pipe];
 
-	assert(entry->read_fd >= 0);
-	close(entry->read_fd);
-	close(entry->write_fd);
-	entry->read_fd = -1;
-	entry->write_fd = -1;
+	assert(closing.read_fd >= 0);
+	publish(&p->table[pipe], -1, -1);
+	close(closing.read_fd);
+	STEP();
+	close(closing.write_fd);
+	STEP();
+	list_place(p, pipe);
 	p->head->counters.pipes_open--;
 	__atomic_fetch_sub(p->open_everywhere, 1, __ATOMIC_RELAXED);
 }

@@ -18,6 +18,7 @@ struct pipes {
 	uint32_t *open_everywhere; /* all threads' pipes, in the ledger */
 	uint32_t open_limit;
 	uint32_t places; /* in the table */
+	uint32_t free_places; /* list of those below head->pipe_high that hold no pipe */
 	uint32_t kept;
 	uint32_t keep_limit;
 	uint32_t want_bytes;
@@ -33,7 +34,7 @@ int pipes_may_take(const struct pipes *pipes);
 /* Give back a pipe that holds nothing. */
 void pipes_give(struct pipes *pipes, uint32_t pipe);
 
-/* Close a pipe with whatever is in it. */
+/* Close a pipe with whatever is in it. No direction may refer to it any more. */
 void pipes_drop(struct pipes *pipes, uint32_t pipe);
 
 /* Close all empty pipes (the end of a thread). */

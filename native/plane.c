@@ -1,17 +1,13 @@
 /* The data plane as Python sees it: the functions of api.h. */
+#include "plane.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
-#include "worker.h"
-
-struct lbs_plane {
-	struct ledger ledger;
-	uint64_t paused_threads;
-	uint32_t plans_alive;
-	struct worker *workers;
-};
+#include "adopt.h"
+#include "crash.h"
 
 static const lbs_sizes *sizes_of(const lbs_plane *plane)
 {
@@ -47,36 +43,60 @@ static int open_worker(lbs_plane *plane, uint32_t number, uint32_t pipe_bytes, u
 	return error;
 }
 
+int plane_open_workers(lbs_plane *plane, uint32_t pipe_bytes, uint32_t max_pipes)
+{
+	int error = 0;
+
+	plane->workers = calloc(sizes_of(plane)->threads, sizeof(*plane->workers));
+	if (!plane->workers)
+		return -ENOMEM;
+	for (uint32_t t = 0; t < sizes_of(plane)->threads; t++) {
+		plane->workers[t].events_fd = -1;
+		plane->workers[t].mailbox.event_fd = -1;
+	}
+	for (uint32_t t = 0; !error && t < sizes_of(plane)->threads; t++)
+		error = open_worker(plane, t, pipe_bytes, max_pipes);
+	return error;
+}
+
+void plane_forget(lbs_plane *plane)
+{
+	for (uint32_t t = 0; plane->workers && t < sizes_of(plane)->threads; t++) {
+		struct worker *w = &plane->workers[t];
+
+		mailbox_close(&w->mailbox);
+		if (w->events_fd >= 0)
+			close(w->events_fd);
+		free(w->acceptors);
+	}
+	free(plane->workers);
+	crash_forget(plane->ledger.header);
+	ledger_close(&plane->ledger);
+	free(plane);
+}
+
 lbs_plane *lbs_plane_open(int fd, const lbs_sizes *sizes, uint32_t pipe_bytes, uint32_t max_pipes,
 			  int *error)
 {
 	lbs_plane *plane = calloc(1, sizeof(*plane));
 
 	*error = plane ? ledger_create(&plane->ledger, fd, sizes) : -ENOMEM;
-	if (*error)
-		goto failed;
-	plane->workers = calloc(sizes->threads, sizeof(*plane->workers));
-	if (!plane->workers)
-		*error = -ENOMEM;
-	for (uint32_t t = 0; !*error && t < sizes->threads; t++)
-		*error = open_worker(plane, t, pipe_bytes, max_pipes);
+	if (!*error)
+		*error = plane_open_workers(plane, pipe_bytes, max_pipes);
 	if (!*error)
 		return plane;
-failed:
 	if (plane)
-		lbs_plane_close(plane);
+		plane_forget(plane);
 	return NULL;
 }
 
 void lbs_plane_close(lbs_plane *plane)
 {
-	for (uint32_t t = 0; plane->workers && t < sizes_of(plane)->threads; t++) {
+	for (uint32_t t = 0; t < sizes_of(plane)->threads; t++) {
+		adopt_turn_away(&plane->workers[t]);
 		worker_close(&plane->workers[t]);
-		free(plane->workers[t].acceptors);
 	}
-	free(plane->workers);
-	ledger_close(&plane->ledger);
-	free(plane);
+	plane_forget(plane);
 }
 
 int lbs_worker_attach(lbs_plane *plane, uint32_t thread, int epoll)
@@ -168,6 +188,11 @@ int lbs_events_arm(lbs_plane *plane, uint32_t thread)
 const lbs_session *lbs_sessions(lbs_plane *plane, uint32_t thread)
 {
 	return plane->workers[thread].sessions;
+}
+
+uint32_t lbs_sessions_high(lbs_plane *plane, uint32_t thread)
+{
+	return __atomic_load_n(&plane->workers[thread].head->high, __ATOMIC_ACQUIRE);
 }
 
 const lbs_thread_counters *lbs_thread_counts(lbs_plane *plane, uint32_t thread)

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "net.h"
+#include "step.h"
 
 /* Passes before others get their turn. */
 #define ROUNDS 16
@@ -18,8 +19,9 @@ static void give_pipe(struct worker *w, lbs_relay *r)
 
 	if (pipe == LBS_NONE)
 		return;
-	assert(!r->held);
+	assert(!relay_held(r));
 	r->pipe = LBS_NONE;
+	STEP();
 	pipes_give(&w->pipes, pipe);
 	/* One pipe came free: one direction that waits for one may go on. */
 	if (w->for_pipe.first != LBS_NONE)
@@ -39,6 +41,7 @@ static int take_pipe(struct worker *w, lbs_relay *r, uint32_t member)
 		return 0;
 	}
 	r->pipe = pipe;
+	STEP();
 	/* An event may have brought it here before its turn came. */
 	queue_remove(w, member);
 	return 1;
@@ -49,12 +52,15 @@ void relay_abandon(struct worker *w, uint32_t session, int side)
 	lbs_relay *r = &w->sessions[session].relays[side];
 
 	queue_remove(w, session * 2 + (uint32_t)side);
-	if (r->held) {
+	if (relay_held(r)) {
 		uint32_t pipe = r->pipe;
 
-		r->held = 0;
-		r->pipe = LBS_NONE;
 		r->flags |= LBS_RELAY_LOST;
+		STEP();
+		r->taken = (uint32_t)r->moved;
+		STEP();
+		r->pipe = LBS_NONE;
+		STEP();
 		pipes_drop(&w->pipes, pipe);
 		if (w->for_pipe.first != LBS_NONE)
 			queue_add(w, &w->for_turn, queue_pop(w, &w->for_pipe));
@@ -69,21 +75,30 @@ enum relay_result relay_flush(struct worker *w, uint32_t session, int side)
 	lbs_relay *r = &s->relays[side];
 	lbs_leg *to = &s->legs[!side];
 
-	while (r->held && (to->ready & LBS_LEG_OUT)) {
-		ssize_t moved = splice(w->pipes.table[r->pipe].read_fd, NULL, to->fd, NULL, r->held, HOW);
+	while (relay_held(r) && (to->ready & LBS_LEG_OUT)) {
+		uint32_t held = relay_held(r);
+		ssize_t moved;
+
+		STEP();
+		moved = splice(w->pipes.table[r->pipe].read_fd, NULL, to->fd, NULL, held, HOW);
 
 		if (moved > 0) {
-			assert((uint32_t)moved <= r->held);
-			r->held -= (uint32_t)moved;
+			STEP();
+			assert((uint32_t)moved <= held);
+			/* One store: a successor that finds less in the pipe knows why. */
 			r->moved += (uint64_t)moved;
+			STEP();
 			to->active_ms = (uint32_t)w->now_ms;
 			/* Its reader may go on, and is waited for from now. */
-			if (!r->held)
+			if ((uint32_t)moved == held)
 				s->legs[side].active_ms = (uint32_t)w->now_ms;
 			count(&w->head->counters.spliced_bytes, (uint64_t)moved);
 		} else if (moved < 0 && errno == EAGAIN) {
 			to->ready &= ~(uint32_t)LBS_LEG_OUT;
 		} else if (moved == 0 || errno != EINTR) {
+			/* A socket tells its error once only; a successor must know. */
+			to->ready |= LBS_LEG_ERROR;
+			STEP();
 			return RELAY_TARGET_BROKEN;
 		}
 	}
@@ -123,7 +138,7 @@ enum relay_result relay_move(struct worker *w, uint32_t session, int side)
 		enum relay_result result = relay_flush(w, session, side);
 		ssize_t got;
 
-		if (result != RELAY_OK || r->held)
+		if (result != RELAY_OK || relay_held(r))
 			return result;
 		if ((r->flags & LBS_RELAY_END) || !(from->ready & LBS_LEG_IN))
 			break;
@@ -134,9 +149,12 @@ enum relay_result relay_move(struct worker *w, uint32_t session, int side)
 		if (!take_pipe(w, r, member))
 			break;
 		pipe = &w->pipes.table[r->pipe];
+		STEP();
 		got = splice(from->fd, NULL, pipe->write_fd, NULL, pipe->bytes, HOW);
 		if (got > 0) {
-			r->held = (uint32_t)got;
+			STEP();
+			r->taken += (uint32_t)got;
+			STEP();
 			from->active_ms = (uint32_t)w->now_ms;
 			if (surely_drained(w, from, pipe, got)) {
 				from->ready &= ~(uint32_t)LBS_LEG_IN;
@@ -153,6 +171,8 @@ enum relay_result relay_move(struct worker *w, uint32_t session, int side)
 			if (!passed_urgent(from))
 				from->ready &= ~(uint32_t)LBS_LEG_IN;
 		} else if (errno != EINTR) {
+			from->ready |= LBS_LEG_ERROR; /* for a successor, as above */
+			STEP();
 			give_pipe(w, r);
 			return RELAY_SOURCE_BROKEN;
 		}

@@ -22,10 +22,16 @@ enum relay_result relay_flush(struct worker *worker, uint32_t session, int side)
 /* Give the direction up: its pipe is closed with what it holds. */
 void relay_abandon(struct worker *worker, uint32_t session, int side);
 
+/* How many bytes its pipe holds. */
+static inline uint32_t relay_held(const lbs_relay *relay)
+{
+	return relay->taken - (uint32_t)relay->moved;
+}
+
 /* Has the direction ended, with nothing left to deliver? */
 static inline int relay_done(const lbs_relay *relay)
 {
-	return (relay->flags & LBS_RELAY_END) && !relay->held;
+	return (relay->flags & LBS_RELAY_END) && !relay_held(relay);
 }
 
 #endif

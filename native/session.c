@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "connect.h"
 #include "net.h"
@@ -12,6 +11,7 @@
 #include "session_end.h"
 #include "session_idle.h"
 #include "session_reset.h"
+#include "step.h"
 
 #define BOTH ((1U << LBS_CLIENT) | (1U << LBS_SERVER))
 
@@ -33,6 +33,7 @@ static uint32_t take_record(struct worker *w)
 	assert(w->head->high < w->ledger->header->sizes.sessions);
 	session = w->head->high;
 	__atomic_store_n(&w->head->high, session + 1, __ATOMIC_RELEASE);
+	STEP();
 	return session;
 }
 
@@ -43,7 +44,9 @@ void session_free_closed(struct worker *w)
 		lbs_session *s = &w->sessions[session];
 
 		w->closed_first = s->free_next;
+		STEP();
 		s->magic = 0;
+		STEP();
 		__atomic_store_n(&s->state, LBS_FREE, __ATOMIC_RELEASE);
 		s->free_next = w->head->free_head;
 		w->head->free_head = session;
@@ -64,7 +67,7 @@ static void copy_plan(const struct plan *plan, const lbs_frontend_row *f, lbs_se
 	s->timeout_server = b->timeout_server;
 	s->timeout_server_fin = b->timeout_server_fin;
 	s->timeout_tunnel = b->timeout_tunnel;
-	s->retries_left = b->retries;
+	s->retries_left = b->retries < UINT16_MAX ? (uint16_t)b->retries : UINT16_MAX;
 }
 
 void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
@@ -76,7 +79,6 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	lbs_session *s = &w->sessions[session];
 
 	memset(s, 0, sizeof(*s));
-	s->magic = SESSION_MAGIC;
 	s->cause = LBS_CAUSE_NONE;
 	s->phase = LBS_PHASE_NONE;
 	s->serial = (uint64_t)w->number << 56 | ++w->head->serial;
@@ -95,7 +97,13 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	net_note_client(s, client);
 	if (listener->want_destination)
 		net_note_destination(s, fd);
-	__atomic_store_n(&s->state, LBS_PAUSING, __ATOMIC_RELEASE);
+	s->state = LBS_PAUSING;
+	/* The magic last: from here on the session is known, to a successor as well. */
+	STEP();
+	__atomic_store_n(&s->magic, SESSION_MAGIC, __ATOMIC_RELEASE);
+	STEP();
+	w->head->accepting = LBS_NONE;
+	worker_works_on(w, session);
 	gauge_note(w->process_gauge);
 	gauge_note(&w->frontend_gauges[s->frontend]);
 	gauge_note(&w->listener_gauges[s->listener]);
@@ -130,13 +138,17 @@ static void leg_broken(struct worker *w, uint32_t session, int side)
 static int pass_end(struct worker *w, lbs_session *s, int side)
 {
 	lbs_relay *r = &s->relays[side];
+	int failed;
 
 	if (!relay_done(r) || (r->flags & LBS_RELAY_SHUT))
 		return 0;
 	r->flags |= LBS_RELAY_SHUT;
 	/* From now on the -fin timeout runs on the other leg. */
 	s->legs[!side].active_ms = (uint32_t)w->now_ms;
-	return shutdown(s->legs[!side].fd, SHUT_WR) < 0 ? -1 : 0;
+	STEP();
+	failed = shutdown(s->legs[!side].fd, SHUT_WR) < 0;
+	STEP();
+	return failed ? -1 : 0;
 }
 
 /* Writing to leg `side` failed. What it sent before may still be read: the other
@@ -148,6 +160,7 @@ static void stop_writing(struct worker *w, uint32_t session, int side)
 	relay_abandon(w, session, !side);
 	s->relays[!side].flags |= LBS_RELAY_END | LBS_RELAY_SHUT | LBS_RELAY_LOST;
 	s->legs[side].ready |= LBS_LEG_IN | LBS_LEG_ERROR;
+	STEP();
 }
 
 /* Move what can be moved both ways, and draw the conclusions. The session may have
@@ -208,8 +221,7 @@ static void established(struct worker *w, uint32_t session)
 	s->legs[LBS_CLIENT].active_ms = (uint32_t)w->now_ms;
 	s->legs[LBS_SERVER].ready |= LBS_LEG_OUT;
 	s->legs[LBS_CLIENT].ready |= LBS_LEG_OUT;
-	__atomic_store_n(&s->state, LBS_ESTABLISHED, __ATOMIC_RELEASE);
-	session_tell_connected(w, session);
+	session_connected(w, session);
 	timers_clear(&w->timers, session);
 	session_idle_arm(w, session);
 	run(w, session);
@@ -219,7 +231,8 @@ static void established(struct worker *w, uint32_t session)
  * has sent nothing, or with `option abortonclose`. */
 static int client_left(struct worker *w, const lbs_session *s)
 {
-	const lbs_backend_row *b = s->backend == LBS_NONE ? NULL : w->plan->backends[s->backend];
+	const lbs_backend_row *b =
+		w->plan && s->backend != LBS_NONE ? w->plan->backends[s->backend] : NULL;
 	const lbs_leg *client = &s->legs[LBS_CLIENT];
 
 	if (client->ready & LBS_LEG_ERROR)
@@ -319,6 +332,7 @@ static void reason_killed(lbs_session *s, enum lbs_cause cause)
 {
 	session_reason(s, cause, cause == LBS_CAUSE_DOWN ? LBS_PHASE_DATA : LBS_PHASE_CONNECT);
 	s->flags |= LBS_SESSION_KILLED;
+	STEP();
 }
 
 int session_tell_killed(struct worker *w, uint32_t session, enum lbs_cause cause)
@@ -326,12 +340,17 @@ int session_tell_killed(struct worker *w, uint32_t session, enum lbs_cause cause
 	lbs_session *s = &w->sessions[session];
 	int client = s->legs[LBS_CLIENT].fd;
 
-	if (s->state != LBS_ESTABLISHED || s->relays[LBS_SERVER].held || net_unsent(client) ||
-	    net_abort(client) < 0)
+	if (s->state != LBS_ESTABLISHED || relay_held(&s->relays[LBS_SERVER]) || net_unsent(client))
 		return 0;
+	/* The reason first: whoever finds the leg aborted knows it then. */
 	reason_killed(s, cause);
+	if (net_abort(client) < 0)
+		return 0;
+	STEP();
 	s->flags |= LBS_SESSION_TOLD;
+	STEP();
 	s->state = LBS_RESETTING;
+	STEP();
 	return 1;
 }
 

@@ -10,7 +10,8 @@
 int session_has_room(const struct worker *worker);
 
 /* Begin a session with a client's socket, which is the session's from here on. The
- * process's, frontend's and listener's gauges count it already. */
+ * process's, frontend's and listener's gauges count it already, and there is a plan. The
+ * thread accepts no more on return (ledger_thread.accepting). */
 void session_begin(struct worker *worker, const lbs_listener_row *listener, int fd,
 		   const struct sockaddr_storage *client);
 

@@ -2,17 +2,23 @@
 
 #include <assert.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "net.h"
 #include "relay.h"
+#include "step.h"
+
+_Static_assert(LBS_ENDING_RESET_CLIENT == 1U << LBS_CLIENT &&
+		       LBS_ENDING_RESET_SERVER == 1U << LBS_SERVER,
+	       "lbs_session.ending holds the bits of `reset`");
 
 void session_reason(lbs_session *s, enum lbs_cause cause, enum lbs_phase phase)
 {
 	if (s->cause != LBS_CAUSE_NONE)
 		return;
-	s->cause = (uint8_t)cause;
 	s->phase = (uint8_t)phase;
+	STEP();
+	s->cause = (uint8_t)cause;
+	STEP();
 }
 
 void session_enter_slot(struct worker *w, uint32_t session, uint32_t slot)
@@ -22,12 +28,14 @@ void session_enter_slot(struct worker *w, uint32_t session, uint32_t slot)
 
 	assert(!(s->flags & LBS_SESSION_IN_SLOT));
 	s->slot = slot;
+	STEP();
 	s->slot_prev = LBS_NONE;
 	s->slot_next = first;
 	if (first != LBS_NONE)
 		w->sessions[first].slot_prev = session;
 	w->slot_heads[slot] = session;
 	s->flags |= LBS_SESSION_IN_SLOT | LBS_SESSION_ASSIGNED;
+	STEP();
 	gauge_up(&w->slot_gauges[slot]);
 }
 
@@ -38,8 +46,8 @@ void session_leave_slot(struct worker *w, uint32_t session)
 	if (!(s->flags & LBS_SESSION_IN_SLOT))
 		return;
 	/* A killing that walks this list goes on after us. */
-	if (w->kill_next == session)
-		w->kill_next = s->slot_next;
+	if (w->killing.next == session)
+		w->killing.next = s->slot_next;
 	if (s->slot_next != LBS_NONE)
 		w->sessions[s->slot_next].slot_prev = s->slot_prev;
 	if (s->slot_prev != LBS_NONE)
@@ -47,6 +55,7 @@ void session_leave_slot(struct worker *w, uint32_t session)
 	else
 		w->slot_heads[s->slot] = s->slot_next;
 	s->flags &= (uint8_t)~LBS_SESSION_IN_SLOT;
+	STEP();
 	gauge_down(&w->slot_gauges[s->slot]);
 }
 
@@ -55,12 +64,13 @@ static int64_t since(uint64_t later, uint64_t earlier)
 	return later > earlier ? (int64_t)(later - earlier) : 0;
 }
 
-static void tell(struct worker *w, const lbs_session *s, enum lbs_event_kind kind)
+/* An event about the session for worker_tell, or NULL (then it is counted as dropped). */
+static lbs_event *event_of(struct worker *w, const lbs_session *s, enum lbs_event_kind kind)
 {
 	lbs_event *e = worker_event(w, kind);
 
 	if (!e)
-		return;
+		return NULL;
 	e->cause = s->cause;
 	e->phase = s->phase;
 	e->client_family = s->client_family;
@@ -88,7 +98,7 @@ static void tell(struct worker *w, const lbs_session *s, enum lbs_event_kind kin
 		e->slot_sessions = gauge_read(&w->slot_gauges[s->slot]);
 	memcpy(e->client_ip, s->client_ip, sizeof(e->client_ip));
 	memcpy(e->destination_ip, s->destination_ip, sizeof(e->destination_ip));
-	worker_tell(w);
+	return e;
 }
 
 static const lbs_frontend_row *frontend_of(const struct worker *w, const lbs_session *s)
@@ -96,13 +106,34 @@ static const lbs_frontend_row *frontend_of(const struct worker *w, const lbs_ses
 	return w->plan ? w->plan->frontends[s->frontend] : NULL;
 }
 
-void session_tell_connected(struct worker *w, uint32_t session)
+static void tell_connected(struct worker *w, uint32_t session)
 {
-	const lbs_session *s = &w->sessions[session];
-	const lbs_frontend_row *f = frontend_of(w, s);
+	if (event_of(w, &w->sessions[session], LBS_EVENT_SESSION_CONNECTED))
+		worker_tell(w);
+}
 
-	if (f && f->want_connect_event)
-		tell(w, s, LBS_EVENT_SESSION_CONNECTED);
+void session_connected(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+	const lbs_frontend_row *f = frontend_of(w, s);
+	struct ledger_ending *undo = &w->head->ending;
+	/* Who has no plan yet tells: the log knows what it wants. */
+	int tells = !f || f->want_connect_event;
+
+	if (tells) {
+		undo->ring_head = w->ring->head;
+		STEP();
+		undo->session = session;
+	}
+	STEP();
+	__atomic_store_n(&s->state, LBS_ESTABLISHED, __ATOMIC_RELEASE);
+	STEP();
+	if (!tells)
+		return;
+	tell_connected(w, session);
+	STEP();
+	undo->session = LBS_NONE;
+	STEP();
 }
 
 static void add_totals(const lbs_session *s, lbs_totals *t)
@@ -120,17 +151,6 @@ static void add_totals(const lbs_session *s, lbs_totals *t)
 		count(&t->killed, 1);
 }
 
-static void close_leg(lbs_leg *leg, int reset)
-{
-	if (leg->fd < 0)
-		return;
-	if (reset)
-		net_reset(leg->fd);
-	else
-		close(leg->fd);
-	leg->fd = -1;
-}
-
 /* `option nolinger`: after an error nothing of the leg stays behind in the kernel. */
 static unsigned without_linger(const struct worker *w, const lbs_session *s)
 {
@@ -145,40 +165,128 @@ static unsigned without_linger(const struct worker *w, const lbs_session *s)
 	       (b && b->nolinger ? 1U << LBS_SERVER : 0);
 }
 
-void session_end(struct worker *w, uint32_t session, unsigned reset)
+/* Count the end and tell of it: once, though the worker may die at any point. What a
+ * successor finds is one of three: the record is not LBS_CLOSED and nobody was told, then
+ * all is taken back and done anew; the event stands in the ring, so all is counted; or the
+ * record is LBS_CLOSED. */
+static void count_end(struct worker *w, uint32_t session)
 {
 	lbs_session *s = &w->sessions[session];
 	const lbs_frontend_row *f = frontend_of(w, s);
+	struct ledger_ending *undo = &w->head->ending;
+	lbs_thread_counters *counters = &w->head->counters;
+	lbs_totals *frontend = &w->frontend_totals[s->frontend];
+	lbs_totals *backend = s->backend == LBS_NONE ? NULL : &w->backend_totals[s->backend];
+	lbs_totals *slot = s->flags & LBS_SESSION_ASSIGNED ? &w->slot_totals[s->slot] : NULL;
+	lbs_event *event = NULL;
+
+	undo->ended = counters->ended;
+	undo->events_unwanted = counters->events_unwanted;
+	undo->events_dropped = counters->events_dropped;
+	undo->ring_head = w->ring->head;
+	undo->frontend = *frontend;
+	if (backend)
+		undo->backend = *backend;
+	if (slot)
+		undo->slot = *slot;
+	STEP();
+	undo->session = session;
+	STEP();
+	count(&counters->ended, 1);
+	STEP();
+	add_totals(s, frontend);
+	STEP();
+	if (backend)
+		add_totals(s, backend);
+	STEP();
+	if (slot)
+		add_totals(s, slot);
+	STEP();
+	if (!f || f->want_end_event)
+		event = event_of(w, s, LBS_EVENT_SESSION_ENDED);
+	else
+		count(&counters->events_unwanted, 1);
+	STEP();
+	if (event)
+		worker_tell(w);
+	STEP();
+	__atomic_store_n(&s->state, LBS_CLOSED, __ATOMIC_RELEASE);
+	STEP();
+	undo->session = LBS_NONE;
+	STEP();
+}
+
+static void take_back(struct worker *w, const lbs_session *s, const struct ledger_ending *undo)
+{
+	lbs_thread_counters *counters = &w->head->counters;
+
+	counters->ended = undo->ended;
+	counters->events_unwanted = undo->events_unwanted;
+	counters->events_dropped = undo->events_dropped;
+	w->frontend_totals[s->frontend] = undo->frontend;
+	if (s->backend != LBS_NONE)
+		w->backend_totals[s->backend] = undo->backend;
+	if (s->flags & LBS_SESSION_ASSIGNED)
+		w->slot_totals[s->slot] = undo->slot;
+}
+
+void session_recover(struct worker *w)
+{
+	struct ledger_ending *undo = &w->head->ending;
+	uint32_t session = undo->session;
+	lbs_session *s;
+	int told;
+
+	if (session == LBS_NONE)
+		return;
+	s = &w->sessions[session];
+	told = w->ring->head != undo->ring_head;
+	STEP();
+	if (s->ending && (told || s->state == LBS_CLOSED))
+		s->state = LBS_CLOSED;
+	else if (s->ending)
+		take_back(w, s, undo);
+	else if (s->state == LBS_ESTABLISHED && !told)
+		tell_connected(w, session);
+	STEP();
+	undo->session = LBS_NONE;
+	STEP();
+}
+
+void session_close(struct worker *w, uint32_t session)
+{
+	lbs_session *s = &w->sessions[session];
+
+	assert(s->magic == SESSION_MAGIC && s->state == LBS_CLOSED);
+	relay_abandon(w, session, LBS_CLIENT);
+	relay_abandon(w, session, LBS_SERVER);
+	net_close(&s->legs[LBS_SERVER].fd, s->ending & LBS_ENDING_RESET_SERVER);
+	net_close(&s->legs[LBS_CLIENT].fd, s->ending & LBS_ENDING_RESET_CLIENT);
+	s->free_next = w->closed_first;
+	w->closed_first = session;
+}
+
+void session_end(struct worker *w, uint32_t session, unsigned reset)
+{
+	lbs_session *s = &w->sessions[session];
 
 	assert(s->magic == SESSION_MAGIC && s->state != LBS_CLOSED);
 	reset |= without_linger(w, s);
 	if (s->flags & LBS_SESSION_TOLD)
 		reset &= ~(1U << LBS_CLIENT);
+	STEP();
+	s->ending = (uint8_t)(LBS_ENDING_BEGUN | reset);
+	STEP();
 	timers_clear(&w->timers, session);
-	relay_abandon(w, session, LBS_CLIENT);
-	relay_abandon(w, session, LBS_SERVER);
-	close_leg(&s->legs[LBS_SERVER], !!(reset & 1U << LBS_SERVER));
-	close_leg(&s->legs[LBS_CLIENT], !!(reset & 1U << LBS_CLIENT));
 	/* HAProxy's log line counts this session in the process and the frontend still,
 	 * in the backend and the server no more (FEATURES A.13). */
 	session_leave_slot(w, session);
 	if (s->backend != LBS_NONE)
 		gauge_down(&w->backend_gauges[s->backend]);
-	count(&w->head->counters.ended, 1);
-	add_totals(s, &w->frontend_totals[s->frontend]);
-	if (s->backend != LBS_NONE)
-		add_totals(s, &w->backend_totals[s->backend]);
-	if (s->flags & LBS_SESSION_ASSIGNED)
-		add_totals(s, &w->slot_totals[s->slot]);
-	if (!f || f->want_end_event)
-		tell(w, s, LBS_EVENT_SESSION_ENDED);
-	else
-		count(&w->head->counters.events_unwanted, 1);
+	count_end(w, session);
+	session_close(w, session);
 	gauge_down(&w->listener_gauges[s->listener]);
 	gauge_down(&w->frontend_gauges[s->frontend]);
 	gauge_down(w->process_gauge);
-	s->free_next = w->closed_first;
-	__atomic_store_n(&s->state, LBS_CLOSED, __ATOMIC_RELEASE);
-	w->closed_first = session;
 	worker_place_freed(w);
 }

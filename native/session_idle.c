@@ -1,6 +1,7 @@
 #include "session_idle.h"
 
 #include "net.h"
+#include "relay.h"
 #include "session_end.h"
 
 /* Does `timeout tunnel` hold for this leg, in place of its own one? */
@@ -18,8 +19,8 @@ static uint32_t limit_of(const lbs_session *s, int side)
 
 	/* Nothing is expected of a leg that has said all, or that waits for the other one to
 	 * take what it said: it is that one which is late then. */
-	if (((s->relays[side].flags & LBS_RELAY_END) || s->relays[side].held) &&
-	    !s->relays[!side].held)
+	if (((s->relays[side].flags & LBS_RELAY_END) || relay_held(&s->relays[side])) &&
+	    !relay_held(&s->relays[!side]))
 		return 0;
 	if (fin && (s->relays[!side].flags & LBS_RELAY_SHUT))
 		return fin;
@@ -60,15 +61,15 @@ uint32_t session_idle_shape(const lbs_session *s)
 {
 	const lbs_relay *r = s->relays;
 
-	return r[0].flags | r[1].flags << 8 | (uint32_t)!!r[0].held << 16 |
-	       (uint32_t)!!r[1].held << 17;
+	return r[0].flags | r[1].flags << 8 | (uint32_t)!!relay_held(&r[0]) << 16 |
+	       (uint32_t)!!relay_held(&r[1]) << 17;
 }
 
 /* Does the leg have something to say that we could not or did not read yet (no pipe, or
  * it came this moment)? It is not the one who is late, and its end would look clean. */
 static int unheard(const lbs_session *s, int side)
 {
-	return !(s->relays[side].flags & LBS_RELAY_END) && !s->relays[!side].held &&
+	return !(s->relays[side].flags & LBS_RELAY_END) && !relay_held(&s->relays[!side]) &&
 	       net_unread(s->legs[side].fd) > 0;
 }
 
@@ -91,7 +92,7 @@ int session_idle_expired(struct worker *w, uint32_t session)
 				       ? LBS_CAUSE_CLIENT_TIMEOUT
 				       : LBS_CAUSE_SERVER_TIMEOUT,
 			       LBS_PHASE_DATA);
-		if (s->relays[!side].held) {
+		if (relay_held(&s->relays[!side])) {
 			/* It takes nothing any more, and what we hold for it is lost: the
 			 * end must not look like a clean one, to either of them. */
 			return 1;

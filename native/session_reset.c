@@ -3,6 +3,7 @@
 #include "net.h"
 #include "relay.h"
 #include "session_end.h"
+#include "step.h"
 
 #define BOTH ((1U << LBS_CLIENT) | (1U << LBS_SERVER))
 /* How long a killed session may take to deliver what it holds for its client. */
@@ -18,6 +19,20 @@ int session_reset_target(const lbs_session *s)
 	return s->flags & LBS_SESSION_RESET_SERVER ? LBS_SERVER : LBS_CLIENT;
 }
 
+/* The leg that is of no more use: reset it, with what was meant for it. */
+static void let_go(struct worker *w, uint32_t session, int gone)
+{
+	lbs_session *s = &w->sessions[session];
+
+	if (s->legs[gone].fd < 0)
+		return;
+	relay_abandon(w, session, !gone);
+	queue_remove(w, session * 2 + (uint32_t)gone);
+	if (gone == LBS_SERVER)
+		session_leave_slot(w, session);
+	net_close(&s->legs[gone].fd, 1);
+}
+
 void session_reset_go_on(struct worker *w, uint32_t session)
 {
 	lbs_session *s = &w->sessions[session];
@@ -31,13 +46,14 @@ void session_reset_go_on(struct worker *w, uint32_t session)
 		session_end(w, session, BOTH);
 		return;
 	}
+	let_go(w, session, !target);
 	if (relay_flush(w, session, !target) != RELAY_OK) {
 		session_end(w, session, BOTH);
 		return;
 	}
-	if (!r->held)
+	if (!relay_held(r))
 		relay_abandon(w, session, !target); /* the pipe is of use to others */
-	backlog = r->held + (uint32_t)net_unsent(s->legs[target].fd);
+	backlog = relay_held(r) + (uint32_t)net_unsent(s->legs[target].fd);
 	if (backlog < s->backlog) {
 		s->backlog = backlog;
 		if (!(s->flags & LBS_SESSION_KILLED))
@@ -59,18 +75,16 @@ void session_reset_go_on(struct worker *w, uint32_t session)
 void session_reset_begin(struct worker *w, uint32_t session, int gone)
 {
 	lbs_session *s = &w->sessions[session];
-	int target = !gone;
 
-	relay_abandon(w, session, target);
-	queue_remove(w, session * 2 + (uint32_t)gone);
-	net_reset(s->legs[gone].fd);
-	s->legs[gone].fd = -1;
-	if (gone == LBS_SERVER)
-		session_leave_slot(w, session);
-	if (target == LBS_SERVER)
+	if (gone == LBS_CLIENT)
 		s->flags |= LBS_SESSION_RESET_SERVER;
+	else
+		s->flags &= (uint8_t)~LBS_SESSION_RESET_SERVER;
 	s->attempt_ms = (uint32_t)w->now_ms;
 	s->backlog = UINT32_MAX;
+	/* The state before the leg is gone: an established session has both. */
+	STEP();
 	s->state = LBS_RESETTING;
+	STEP();
 	session_reset_go_on(w, session);
 }

@@ -12,14 +12,15 @@
 #include <unistd.h>
 
 #include "accept.h"
+#include "adopt.h"
+#include "crash.h"
+#include "kill.h"
 #include "net.h"
 #include "session.h"
 
 #define BATCH 256
 /* How often a direction that waits for a pipe looks for one of another thread. */
 #define PIPE_RETRY_MS 10
-/* Sessions killed between two looks at the sockets. */
-#define KILL_CHUNK 512U
 
 /* ---- small services ---- */
 
@@ -50,15 +51,15 @@ void worker_tell(struct worker *w)
 	ring_commit(w->ring);
 }
 
-/* Tell something that is a number and a count. */
-static void tell_number(struct worker *w, enum lbs_event_kind kind, uint32_t number, uint32_t n)
+void worker_tell_number(struct worker *w, enum lbs_event_kind kind, uint32_t number,
+			uint32_t amount)
 {
 	lbs_event *event = worker_event(w, kind);
 
 	if (!event)
 		return;
 	event->number = number;
-	event->amount = n;
+	event->amount = amount;
 	worker_tell(w);
 }
 
@@ -88,70 +89,23 @@ static void read_clocks(struct worker *w)
 
 /* ---- commands ---- */
 
-/* Kill a chunk of a slot's sessions; 1 when all are done. Two passes over the slot's list:
- * the first tells the clients that can be told at once, the second closes, until the list
- * is empty: a session whose pause ended between two chunks may have come back to it. For
- * those that leave it meanwhile session_leave_slot keeps kill_next right. */
-static int kill_slot(struct worker *w, const struct command *c)
-{
-	enum lbs_cause cause = (enum lbs_cause)c->cause;
-	const uint32_t *head = &w->slot_heads[c->slot];
-	uint32_t done = 0;
-
-	if (w->kill_pass == KILL_NONE) {
-		w->kill_pass = KILL_TELL;
-		w->kill_next = *head;
-	}
-	for (; w->kill_next != LBS_NONE && done < KILL_CHUNK; done++) {
-		uint32_t session = w->kill_next;
-
-		w->kill_next = w->sessions[session].slot_next;
-		w->kill_count += (uint32_t)session_tell_killed(w, session, cause);
-	}
-	if (w->kill_next != LBS_NONE)
-		return 0;
-	w->kill_pass = KILL_CLOSE;
-	for (; *head != LBS_NONE && done < KILL_CHUNK; done++) {
-		w->kill_count += !(w->sessions[*head].flags & LBS_SESSION_TOLD);
-		session_kill(w, *head, cause);
-	}
-	if (*head != LBS_NONE)
-		return 0;
-	tell_number(w, LBS_EVENT_KILLED, c->slot, w->kill_count);
-	w->kill_pass = KILL_NONE;
-	w->kill_count = 0;
-	return 1;
-}
-
-static void kill_all(struct worker *w, const struct command *c)
-{
-	for (uint32_t i = 0; i < w->head->high; i++)
-		if (w->sessions[i].magic == SESSION_MAGIC)
-			session_kill(w, i, (enum lbs_cause)c->cause);
-}
-
-static void kill_session(struct worker *w, const struct command *c)
-{
-	for (uint32_t i = 0; i < w->head->high; i++)
-		if (w->sessions[i].magic == SESSION_MAGIC && w->sessions[i].serial == c->serial)
-			session_kill(w, i, (enum lbs_cause)c->cause);
-}
-
 static void take_plan(struct worker *w, struct plan *plan)
 {
 	struct plan *old = w->plan;
 
 	w->plan = plan;
 	count(&w->head->counters.generation, plan->generation - w->head->counters.generation);
+	adopt_begin(w);
 	accept_follow_plan(w);
 	plan_release(old);
-	tell_number(w, LBS_EVENT_PLAN_TAKEN, (uint32_t)plan->generation, 0);
+	worker_tell_number(w, LBS_EVENT_PLAN_TAKEN, (uint32_t)plan->generation, 0);
 }
 
 /* Obey what is in the mailbox. 1 if there is more to do at once. */
 static int obey(struct worker *w)
 {
 	const struct command *c;
+	int done = 1;
 
 	while (!w->stopping && (c = mailbox_peek(&w->mailbox))) {
 		switch ((enum command_kind)c->kind) {
@@ -159,19 +113,20 @@ static int obey(struct worker *w)
 			take_plan(w, c->plan);
 			break;
 		case COMMAND_KILL_SLOT:
-			if (!kill_slot(w, c))
-				return 1;
+			done = kill_slot(w, c->slot, (enum lbs_cause)c->cause);
 			break;
 		case COMMAND_KILL_ALL:
-			kill_all(w, c);
+			done = kill_all(w, (enum lbs_cause)c->cause);
 			break;
 		case COMMAND_KILL_SESSION:
-			kill_session(w, c);
+			done = kill_session(w, c->serial, (enum lbs_cause)c->cause);
 			break;
 		case COMMAND_STOP:
 			w->stopping = 1;
 			break;
 		}
+		if (!done)
+			return 1;
 		mailbox_next(&w->mailbox);
 	}
 	return 0;
@@ -208,7 +163,9 @@ static void dispatch(struct worker *w, const struct epoll_event *event)
 		/* Ended earlier in this batch, or what follows it in its record. */
 		if (s->magic != SESSION_MAGIC || ((s->serial ^ tag >> 32) & 0xffffff))
 			return;
+		worker_works_on(w, number / 2);
 		session_event(w, number / 2, (int)(number % 2), event->events);
+		worker_works_on(w, LBS_NONE);
 		return;
 	}
 	assert(!"epoll handed back a tag that nobody made");
@@ -240,9 +197,22 @@ static void take_turns(struct worker *w)
 	uint32_t member;
 
 	while ((member = queue_pop(w, &w->for_turn)) != LBS_NONE) {
+		worker_works_on(w, member / 2);
 		session_turn(w, member);
+		worker_works_on(w, LBS_NONE);
 		if (member == last)
 			break;
+	}
+}
+
+static void run_timers(struct worker *w)
+{
+	uint32_t session;
+
+	while ((session = timers_due(&w->timers, w->now_ms)) != LBS_NONE) {
+		worker_works_on(w, session);
+		session_timer(w, session);
+		worker_works_on(w, LBS_NONE);
 	}
 }
 
@@ -258,22 +228,36 @@ static void signal_events(struct worker *w)
 	(void)written;
 }
 
-int worker_run(struct worker *w)
+/* Take a thread's name, and no signals: they are for Python's thread, but for those that the
+ * thread's own faults raise. SIGPIPE is for nobody: EPIPE says it. */
+static void become_relay_thread(const struct worker *w)
 {
-	struct epoll_event events[BATCH];
-	sigset_t all_signals;
+	static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+	sigset_t blocked;
 	char name[16];
-	int busy = 0;
 
 	snprintf(name, sizeof(name), "relay-%u", w->number);
 	prctl(PR_SET_NAME, name);
-	/* Signals are for Python's thread. SIGPIPE is for nobody: EPIPE says it. */
-	sigfillset(&all_signals);
-	pthread_sigmask(SIG_BLOCK, &all_signals, NULL);
+	sigfillset(&blocked);
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(&blocked, own[i]);
+	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+}
+
+int worker_run(struct worker *w)
+{
+	struct epoll_event events[BATCH];
+	/* What it was told while it did not run has no wake-up of its own any more. */
+	int busy = 1;
+
+	become_relay_thread(w);
+	crash_enter(w);
+	w->stopping = 0;
 	read_clocks(w);
+	if (w->adopting)
+		adopt_thread(w);
 	while (!w->stopping) {
 		int ready = epoll_wait(w->epoll, events, BATCH, wait_ms(w, busy));
-		uint32_t session;
 
 		if (ready < 0 && errno != EINTR)
 			return -errno;
@@ -284,8 +268,7 @@ int worker_run(struct worker *w)
 			dispatch(w, &events[i]);
 		retry_pipe(w);
 		take_turns(w);
-		while ((session = timers_due(&w->timers, w->now_ms)) != LBS_NONE)
-			session_timer(w, session);
+		run_timers(w);
 		session_free_closed(w);
 		busy = obey(w);
 		session_free_closed(w);
@@ -293,7 +276,7 @@ int worker_run(struct worker *w)
 		busy |= w->for_turn.first != LBS_NONE;
 		signal_events(w);
 	}
-	tell_number(w, LBS_EVENT_STOPPED, 0, 0);
+	worker_tell_number(w, LBS_EVENT_STOPPED, 0, 0);
 	signal_events(w);
 	return 0;
 }
@@ -330,12 +313,13 @@ int worker_open(struct worker *w, struct ledger *ledger, uint32_t number)
 	w->for_pipe = (struct queue){LBS_NONE, LBS_NONE, QUEUE_PIPE};
 	w->for_turn = (struct queue){LBS_NONE, LBS_NONE, QUEUE_TURN};
 	w->closed_first = LBS_NONE;
-	w->kill_next = LBS_NONE;
+	w->killing.next = LBS_NONE;
 	w->pipes = (struct pipes){
 		.head = w->head,
 		.table = ledger_of(ledger, number, a->pipes),
 		.open_everywhere = &ledger->header->pipes_open,
 		.places = sizes->pipes,
+		.free_places = LBS_NONE,
 		.page_bytes = (uint32_t)sysconf(_SC_PAGESIZE),
 	};
 	timers_init(&w->timers, w->sessions, w->now_ms);
@@ -346,8 +330,7 @@ int worker_open(struct worker *w, struct ledger *ledger, uint32_t number)
 static void close_session(struct worker *w, lbs_session *s)
 {
 	for (int side = 0; side < 2; side++) {
-		if (s->legs[side].fd >= 0)
-			net_reset(s->legs[side].fd);
+		net_close(&s->legs[side].fd, 1);
 		if (s->relays[side].pipe != LBS_NONE)
 			pipes_drop(&w->pipes, s->relays[side].pipe);
 	}

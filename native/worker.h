@@ -10,6 +10,7 @@
 #include "plan.h"
 #include "queue.h"
 #include "ring.h"
+#include "step.h"
 #include "timers.h"
 
 /* What a worker is asked to do about its listeners. */
@@ -26,11 +27,21 @@ struct acceptor {
 	uint64_t batch;   /* of the last wake-up */
 };
 
+/* An order to kill that takes more than one batch: how far it has got. */
+struct killing {
+	enum { KILL_NONE, KILL_TELL, KILL_CLOSE } pass;
+	uint32_t next;  /* a slot's sessions: where the telling goes on */
+	uint32_t count; /* reset or sent elsewhere */
+	uint32_t look;  /* all sessions: the next record to be looked at */
+	uint32_t end;   /* records from here on were not in use when it began */
+};
+
 struct worker {
 	uint32_t number;
 	int epoll;
 	int events_fd; /* Python waits on it */
 	int stopping;
+	int adopting; /* its sessions were another process's: adopt_thread comes first */
 	uint64_t now_ms;
 	uint64_t wall_ms;
 	uint64_t batch;
@@ -64,9 +75,8 @@ struct worker {
 	uint64_t accept_retry_ms;
 	uint64_t accept_told_ms; /* when a shortage was last reported */
 	uint32_t closed_first; /* ended in this batch, to be freed at its end */
-	enum { KILL_NONE, KILL_TELL, KILL_CLOSE } kill_pass; /* of a killing under way */
-	uint32_t kill_next; /* where it goes on */
-	uint32_t kill_count;
+	struct arrival *arrivals; /* accepted by the worker before, not begun yet (adopt.h) */
+	struct killing killing;
 	struct mailbox mailbox;
 };
 
@@ -76,9 +86,23 @@ enum tag_kind { TAG_MAILBOX = 1, TAG_LISTENER, TAG_LEG };
 /* What a leg's socket is watched for, from its first moment on. */
 #define LEG_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 
+/* What of lbs_leg.ready holds for a successor: its epoll reports the rest anew. An error may
+ * have been used up by the system call that told it. */
+#define LEG_KEPT (LBS_LEG_UNIX | LBS_LEG_ERROR)
+
 static inline uint64_t tag_make(enum tag_kind kind, uint64_t serial, uint32_t number)
 {
 	return (uint64_t)kind << 56 | (serial & 0xffffff) << 32 | number;
+}
+
+/* Note the session that the thread works on from now on, or LBS_NONE: at whose door a crash
+ * is laid. */
+static inline void worker_works_on(struct worker *worker, uint32_t session)
+{
+	__atomic_store_n(&worker->head->working, session, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (session != LBS_NONE)
+		WORKS_ON(worker->sessions[session].client_port);
 }
 
 static inline void count(uint64_t *counter, uint64_t more)
@@ -140,6 +164,10 @@ uint64_t worker_random(struct worker *worker);
 lbs_event *worker_event(struct worker *worker, enum lbs_event_kind kind);
 void worker_tell(struct worker *worker);
 
+/* Tell something that is a number and an amount. */
+void worker_tell_number(struct worker *worker, enum lbs_event_kind kind, uint32_t number,
+			uint32_t amount);
+
 /* Some session ended: threads that wait for a free place may try again. */
 void worker_place_freed(struct worker *worker);
 
@@ -147,7 +175,8 @@ void worker_place_freed(struct worker *worker);
 int worker_open(struct worker *worker, struct ledger *ledger, uint32_t number);
 void worker_close(struct worker *worker);
 
-/* The loop: returns 0 when told to stop, or -errno. */
+/* The loop: returns 0 when told to stop, at the end of a batch, or -errno. It may be run
+ * again, and goes on as if it had not stopped. */
 int worker_run(struct worker *worker);
 
 #endif

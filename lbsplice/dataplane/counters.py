@@ -70,6 +70,10 @@ class Counters:
         """The plan that each thread uses."""
         return [lib.lbs_thread_counts(self._plane, t).generation for t in self._threads]
 
+    def batches(self) -> list[int]:
+        """How often each thread has looked for work; the first time after it has adopted."""
+        return [lib.lbs_thread_counts(self._plane, t).batches for t in self._threads]
+
     def process_sessions(self) -> Gauge:
         return _gauge(lib.lbs_process_gauge(self._plane)[0])
 

@@ -4,6 +4,7 @@ sources and options of the server's socket, and clients that leave too early."""
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,36 @@ def test_server_that_refuses_is_tried_once_more_for_each_retry(rig: Make, retrie
     assert lb.counters.slot(0).connect_errors == retries + 1
     assert lb.counters.slot(0).retries == lb.counters.backend(0).retries == retries
     assert retries * PAUSE - 2 <= ended.record.total_ms <= retries * PAUSE + TOLERANCE
+
+
+def test_retries_without_a_pause_end_and_leave_others_their_turn(rig: Make, tmp_path: Path) -> None:
+    """Servers that refuse at once, and as many retries as a session can have: no recursion,
+    and the thread goes on with its other sessions. More are asked for than it can have."""
+    absent = [
+        struct.pack("=H", socket.AF_UNIX) + bytes(tmp_path / name) + b"\0" for name in ("a", "b")
+    ]
+    listener = Listener()
+    lb = rig(
+        [listener],
+        addresses=(listener.address, *absent),
+        backend={
+            "retries": 70_000,
+            "redispatch": Redispatch.INTERVAL,
+            "redispatch_interval": 1,
+            "redispatch_first_failure": True,
+        },
+    )
+    client, server = lb.session()
+    lb.publish(usable=(1, 2))
+    lb.connects()
+    while lb.counters.backend(0).retries < 60_000:
+        client.sends(b"ask")
+        server.reads(b"ask").sends(b"answer")
+        client.reads(b"answer")
+    ended = lb.last_session()
+    assert ended.letters == "SC"
+    assert ended.record.retries == lb.counters.backend(0).retries == 65535
+    assert lb.counters.backend(0).connect_errors == 65536
 
 
 def test_pause_is_a_second_at_most(rig: Make) -> None:

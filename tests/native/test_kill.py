@@ -11,7 +11,7 @@ import pytest
 
 from lbsplice.terms import Algorithm, Cause
 from tests.native.test_ends_table import full_backlog
-from tests.support.dataplane import Make, Rig, lib
+from tests.support.dataplane import Make, Rig, held, lib
 from tests.support.peers import Listener, Peer
 from tests.support.waiting import wait_until
 
@@ -65,8 +65,8 @@ def test_bytes_held_for_a_client_are_delivered_before_its_reset(lb: Rig) -> None
     client, server = lb.session(receive_buffer=16384)
     taken = server.sends_what_fits()
     record = lb.records()[0]
-    received = record.relays[lib.LBS_SERVER].moved + record.relays[lib.LBS_SERVER].held
-    assert record.relays[lib.LBS_SERVER].held
+    received = record.relays[lib.LBS_SERVER].moved + held(record.relays[lib.LBS_SERVER])
+    assert held(record.relays[lib.LBS_SERVER])
     marks_down(lb, 0)
     server.reads_reset()
     got = len(client.reads_until_reset())
@@ -178,16 +178,41 @@ def test_kill_of_one_session_spares_the_others(rig: Make) -> None:
     assert len(lb.records()) == 1
 
 
+def many_sessions(lb: Rig, sessions: int) -> list[Peer]:
+    """The clients of so many established sessions of the first server."""
+    clients: list[Peer] = []
+    while len(clients) < sessions:
+        clients += [lb.connects() for _ in range(100)]
+        wait_until(lambda: lb.live() >= len(clients), "all are established")  # noqa: B023
+        for peer in lb.servers[0].accepts_waiting():
+            lb._keeps(peer)
+    return clients
+
+
+def test_order_to_end_all_sessions_is_carried_out_in_chunks_and_leaves_none(rig: Make) -> None:
+    sessions = 2500
+    lb = rig(sessions=4000)
+    clients = many_sessions(lb, sessions)
+    # Free records lie between those in use.
+    for client in clients[::10]:
+        client.closes()
+    for peer in lb.servers[0].accepts_waiting():
+        lb._keeps(peer)
+    batches = lb.counters.workers().batches
+    lb.workers.kill_all(Cause.KILLED)
+    lb.ends(sessions)
+    wait_until(lambda: not lb.records(), "every record is free")
+    assert lb.counters.workers().batches >= batches + 4, "sockets were looked at in between"
+    for client in clients[1::10]:
+        client.reads_reset()
+    lb.balanced_books()
+
+
 def test_thousands_of_sessions_are_killed_while_bytes_flow(rig: Make) -> None:
     """A stream of another server is exact throughout, every client is told, and at once."""
     sessions = 3000
     lb = rig(servers=2, threads=2, usable=(0,), sessions=4000)
-    clients = []
-    for opened in range(100, sessions + 1, 100):
-        clients += [lb.connects() for _ in range(100)]
-        wait_until(lambda many=opened: lb.live() == many, "all are established")
-        for peer in lb.servers[0].accepts_waiting():
-            lb._keeps(peer)
+    clients = many_sessions(lb, sessions)
     lb.publish(usable=(1,))
     client, server = lb.session(1)
     server.socket.setblocking(False)

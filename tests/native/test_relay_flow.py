@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lbsplice.terms import Cause
-from tests.support.dataplane import Make, Rig, lib
+from tests.support.dataplane import Make, Rig, ffi, held, lib
 from tests.support.peers import Listener, Peer
 from tests.support.waiting import holds_for, wait_until
 
@@ -65,8 +65,24 @@ def test_pipe_of_one_page_was_really_made(rig: Make) -> None:
     lb = rig(pipe_bytes=4096)
     client, _ = lb.session()
     taken = client.sends_what_fits()
-    held = lb.records()[0].relays[lib.LBS_CLIENT].held
-    assert 0 < held <= 4096 < taken
+    in_pipe = held(lb.records()[0].relays[lib.LBS_CLIENT])
+    assert 0 < in_pipe <= 4096 < taken
+
+
+def test_what_a_pipe_holds_is_known_beyond_four_gigabytes(rig: Make) -> None:
+    """Of the bytes read only the low 32 bits are kept."""
+    lb = rig([Listener(receive_buffer=16384)], pipe_bytes=65536)
+    client, server = lb.session()
+    record = lb.records()[0]
+    before = (1 << 32) - 1000
+    counts = ffi.cast("lbs_relay *", ffi.addressof(record.relays[lib.LBS_CLIENT]))
+    counts.taken = counts.moved = before
+    sent = client.sends_what_fits()
+    assert record.relays[lib.LBS_CLIENT].moved > 1 << 32 > before
+    assert 0 < held(counts) <= 65536
+    assert server.reads_count(sent) == bytes(sent)
+    wait_until(lambda: held(counts) == 0, "the pipe is empty")
+    assert counts.moved == before + sent
 
 
 @pytest.mark.parametrize("to_server", [True, False])
@@ -79,12 +95,12 @@ def test_source_is_stopped_while_nobody_reads(rig: Make, to_server: bool) -> Non
     taken = source.sends_what_fits()
     assert taken < 64 << 20
     record = lb.records()[0]
-    assert 0 < record.relays[side].held <= 65536
+    assert 0 < held(record.relays[side]) <= 65536
     batches = lb.counters.workers().batches
     holds_for(lambda: lb.counters.workers().batches <= batches + 3, "the worker sleeps", 0.1)
     assert target.reads_count(taken) == bytes(taken)
     assert record.relays[side].moved == taken
-    wait_until(lambda: record.relays[side].held == 0, "the pipe is empty")
+    wait_until(lambda: held(record.relays[side]) == 0, "the pipe is empty")
     assert record.relays[side].pipe == lib.LBS_NONE
 
 
@@ -134,12 +150,12 @@ def test_pipe_comes_free_while_the_next_in_the_queue_ends(rig: Make) -> None:
     server.reads(b"waits")
 
 
-@pytest.mark.parametrize("held", ["by a stuck session", "by nobody"])
-def test_thread_without_a_pipe_gets_one_from_another_thread(rig: Make, held: str) -> None:
+@pytest.mark.parametrize("holder", ["by a stuck session", "by nobody"])
+def test_thread_without_a_pipe_gets_one_from_another_thread(rig: Make, holder: str) -> None:
     lb = rig(max_pipes=1, threads=2, sessions=4)
     pairs = [lb.session() for _ in range(8)]
     client, server = pairs[0]
-    stuck = client.sends_what_fits() if held == "by a stuck session" else 0
+    stuck = client.sends_what_fits() if holder == "by a stuck session" else 0
     for client, _ in pairs[1:]:
         client.sends(b"waits")
     if stuck:

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from lbsplice.terms import Cause, Phase
-from tests.support.dataplane import Make, Rig, lib
+from tests.support.dataplane import Make, Rig, held, lib
 from tests.support.peers import Listener, ip_address
 from tests.support.waiting import wait_until
 
@@ -54,7 +54,7 @@ def test_unix_server_that_sends_descriptors_loses_no_bytes(rig: Make, tmp_path: 
     client, server = lb.session(receive_buffer=8192)
     relay = lb.records()[0].relays[lib.LBS_SERVER]
     sent = 0
-    while not relay.held:
+    while not held(relay):
         server.sends(bytes(4096))
         sent += 4096
     # The worker reads no more until the client does. What is sent now lies ready together.
@@ -110,12 +110,12 @@ def test_client_that_waits_for_a_pipe_does_not_time_out(rig: Make) -> None:
     would tell the server a clean end in their place."""
     lb = rig([Listener(receive_buffer=8192)], max_pipes=1, frontend={"timeout_client": 300})
     holder, slow = lb.session()
-    held = holder.sends_what_fits(quiet_s=0.05)
-    wait_until(lambda: lb.records()[0].relays[lib.LBS_CLIENT].held, "the pipe is held")
+    sent = holder.sends_what_fits(quiet_s=0.05)
+    wait_until(lambda: held(lb.records()[0].relays[lib.LBS_CLIENT]), "the pipe is held")
     client, server = lb.session()
     client.sends(b"waits")
     server.sees_nothing(for_s=0.7)
-    slow.reads_count(held)
+    slow.reads_count(sent)
     server.reads(b"waits").sends(b"answer")
     client.reads(b"answer")
 

@@ -1,0 +1,17 @@
+/* The layouts of the ledger that this program can read: its own and older ones. */
+#ifndef LBS_LAYOUT_H
+#define LBS_LAYOUT_H
+
+#include "ledger.h"
+
+/* How a version's records are read. `head` and `session` fill in this version's. */
+struct layout {
+	uint32_t version;
+	void (*head)(const void *from, struct ledger_thread *to);
+	void (*session)(const void *from, lbs_session *to);
+};
+
+/* NULL: none is known. */
+const struct layout *layout_find(uint32_t version);
+
+#endif
