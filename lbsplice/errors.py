@@ -34,3 +34,7 @@ class DataplaneBusy(DataplaneError):
 
 class LabError(LbspliceError):
     """A scene of the lab that could not be set up."""
+
+
+class NeedsRoom(LbspliceError):
+    """A configuration for which the tables of the ledger are too small."""

@@ -1,222 +1,280 @@
 """Holds the parts together while lbsplice runs: check results go to the roster, what it
-asks for is carried out on the workers, and what they tell goes to the log.
-
-There is one road down (DESIGN, idea 5): roster -> actions -> a new plan published ->
-sessions killed. Actions of one turn of the loop are carried out together, so that many
-servers that fail at once cost one plan."""
+asks for takes the road down to the workers (lbsplice.road), and what they tell goes to
+the log. A reload replaces the configuration in place; what is remembered in the journal
+is taken up by a successor."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
-from lbsplice.config.model import Config, Proxy
-from lbsplice.dataplane.events import ROOM
-from lbsplice.dataplane.ledger import Sizes
+from lbsplice.collector import Collector
+from lbsplice.config.model import Config
 from lbsplice.dataplane.worker import Workers
-from lbsplice.errors import DataplaneBusy, DataplaneError
+from lbsplice.ending import Ending
+from lbsplice.errors import DataplaneBusy, DataplaneError, EnvironmentLacks, LbspliceError
 from lbsplice.health.checker import Checker
 from lbsplice.health.judge import CheckResult
-from lbsplice.plan.compile import compile_plan
-from lbsplice.plan.slots import ListenerKey, ServerKey, assign
-from lbsplice.plan.tables import Plan
-from lbsplice.report import healthlog, record
-from lbsplice.report.healthlog import Busy, Tell
+from lbsplice.in_force import InForce
+from lbsplice.journal import Journal
+from lbsplice.limits import Limits
+from lbsplice.memory import Memory
+from lbsplice.plan.leaving import Leaving
+from lbsplice.plan.slots import Numbers, ServerKey
+from lbsplice.proxy_lines import ProxyLines
+from lbsplice.report import record
 from lbsplice.report.hub import Hub
 from lbsplice.report.record import Record
-from lbsplice.roster import Action, KillSessions, Publish, Roster
+from lbsplice.restore import (
+    JournalKeeper,
+    carried_over,
+    edited,
+    is_back,
+    sessions_before,
+    successor_line,
+)
+from lbsplice.road import LISTENERS, KillAll, Order, Road
+from lbsplice.rooms import check_room
+from lbsplice.roster import Roster
+from lbsplice.service import Sockets, Succession
+from lbsplice.statefile import saved_states
+from lbsplice.tallies import Tallies
 from lbsplice.terms import AdminState, Cause, LogLevel
 
-_COLLECT_SECONDS = 0.02
-"""While events flow, rings are read this often; a ring holds 8,192 of them."""
-_BUSY_SECONDS = 0.01
-_LOOK_AGAIN_SECONDS = 0.001
-_TAKEN_SECONDS = 1.0
-"""How long a line waits for the workers to take the plan that it tells of."""
 _LAST_WORDS_SECONDS = 2.0
 """How long killed sessions may take to deliver what is left (the workers allow one)."""
-
-
-@dataclass(frozen=True, slots=True)
-class KillAll:
-    """End every session."""
-
-    cause: Cause
-
-
-_LISTENERS = Publish("")
-"""A new plan because of what may be accepted, not because of a backend's servers."""
+_TICK_SECONDS = 0.5
+"""How far the journal may be behind in what decides nothing."""
 
 
 class Orchestrator:
-    """One configuration at work. `sockets` are listening sockets, which stay the
-    caller's; `max_pipes` bounds the pipes of all threads together."""
+    """One configuration at work. `workers` are fresh or adopted, and may run already:
+    then whoever started them passes on to `worker_returned` what they tell. `sockets` are
+    listening sockets, which stay the caller's. What `journal` holds is taken up.
+
+    Raises NeedsRoom if the workers' tables are too small for it."""
 
     def __init__(
         self,
         config: Config,
-        sockets: Mapping[ListenerKey, socket.socket],
+        sockets: Sockets,
         hub: Hub,
         *,
-        threads: int,
+        workers: Workers,
+        journal: Journal,
         maxconn: int,
-        max_pipes: int,
+        succession: Succession | None = None,
     ) -> None:
-        self._config = config
+        now = self._relaying_s = time.monotonic()
         self._hub = hub
-        self._maxconn = maxconn
-        self.numbers = assign(config)
-        hub.replace(config, self.numbers)
-        self._descriptors = {
-            self.numbers.listeners[key]: sock.fileno() for key, sock in sockets.items()
-        }
-        self.roster = Roster(config, time.monotonic())
-        self.workers = Workers(
-            _sizes(self, threads, maxconn, max_pipes),
-            max_pipes=max_pipes,
-            pipe_bytes=config.global_.pipesize or 0,
+        self.workers = workers
+        self._succession = succession
+        self._keeper = JournalKeeper(journal, hub)
+        self._past = past = self._keeper.read()
+        inventory = past.inventory.after(config)
+        check_room(inventory.numbers, workers.sizes)
+        known = saved_states(config, now) if past.is_blank else past.states(inventory)
+        roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
+        self._force = InForce(inventory, roster, sockets, maxconn)
+        self._edits = tuple(edited(config, past.states(inventory)))
+        hub.replace(config, inventory.numbers, inventory.leaving)
+        self.tallies = Tallies(workers.counters, past.memory.bases)
+        self.tallies.renumber(past.inventory.numbers, inventory.numbers)
+        self._accepting = past.memory.accepting
+        self._kills_all = past.memory.ending
+        self._ending = Ending(self._is_empty)
+        self._road = Road(
+            workers,
+            generation=max(past.memory.generation, *workers.counters.generations()),
+            publish=self._publish,
+            save=self._save,
+            slot_of=lambda key: self.numbers.slots[key],
+            say=hub.proxy_line,
         )
-        self._checker = Checker(config, self._checked, state_of=self.roster.state)
-        self._generation = 0
-        self._accepting = True
-        self._pending: list[Action | KillAll] = []
-        self._flush_planned = False
-        self._lines: list[tuple[str, LogLevel, str]] = []
-        self._telling = False
-        self._started = False
+        self._collector = Collector(workers, self._hear)
+        self._checker = Checker(
+            self._force.checks,
+            self._checked,
+            state_of=lambda key: self.roster.state(key),
+            spread_checks=config.global_.spread_checks,
+            due=past.due(inventory),
+        )
+        self._idle = Leaving()
+        self._dirty = False
+        self._parked = False
         self._closed = False
-        self._stopped = asyncio.Event()
-        self._stopping: asyncio.Task[None] | None = None
-        self._trouble: BaseException | None = None
+
+    @property
+    def config(self) -> Config:
+        return self._force.inventory.config
+
+    @property
+    def numbers(self) -> Numbers:
+        return self._force.inventory.numbers
+
+    @property
+    def roster(self) -> Roster:
+        return self._force.roster
+
+    # ---- the beginning ----
 
     async def start(self) -> None:
-        """Start the workers and the checks. New sessions are accepted from here on."""
+        """Start what does not run yet, and go on where the worker before stopped. New
+        sessions are accepted from here on."""
         self._loop = asyncio.get_running_loop()
-        self.workers.start(on_return=self._worker_returned)
-        self._started = True
-        for thread, fd in enumerate(self.workers.event_fds):
-            self._loop.add_reader(fd, self._signalled, thread)
-            self._collect(thread)
-        self._publish()
+        if not self.workers.event_fds:
+            self.workers.start(on_return=self.worker_returned)
+        self._take_up()
+        self._start_checks()  # before the journal is written: it says when each is due
+        self._save()
+        self._road.publish()
+        self._collector.start()
+        self._ticker = self._loop.call_later(_TICK_SECONDS, self._tick)
+        self._tell_succession()
+
+    def _take_up(self) -> None:
+        """What the worker before has left undone. It goes down the road behind the plan."""
+        for order in self._past.memory.kills:
+            key = self.numbers.slot_keys.get(order.slot)
+            if key is None:
+                continue  # its last session has ended
+            if is_back(self.roster.state(key)):
+                self._road.kill_one_by_one(order, sessions_before(self.workers, order))
+            else:
+                self._road.kill_again(order)
+        for key, admin in self._edits:
+            self.set_admin(key, admin)
+        if self._kills_all is not None:
+            self.hard_stop(self._kills_all)
+        elif not self._accepting:
+            self._ending.when_empty()
+
+    def _tell_succession(self) -> None:
+        if (succession := self._succession) is not None:
+            line = successor_line(succession, self.workers.adoption, self._relaying_s)
+            level = LogLevel.NOTICE if succession.planned else LogLevel.ALERT
+            self._hub.process_line(level, line)
+
+    def _start_checks(self) -> None:
         self._checker.start().add_done_callback(self._checks_ended)
 
     # ---- down: results and orders become actions, actions are carried out ----
 
     def _checked(self, key: ServerKey, result: CheckResult) -> None:
+        before = self.roster.state(key).health
+        self._dirty = True
         self.carry_out(self.roster.check_result(key, result, time.monotonic()))
+        if self.roster.state(key).health != before:
+            # Workers that die more often than the journal is written must not forget it.
+            self._loop.call_soon(self._save_changes)
 
     def set_admin(self, key: ServerKey, state: AdminState) -> None:
         """An operator's order; takes the same road as a failed check."""
         self.carry_out(self.roster.set_admin(key, state, time.monotonic()))
 
-    def carry_out(self, actions: Sequence[Action | KillAll]) -> None:
-        self._pending += actions
-        if self._pending and not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self._flush)
+    def set_weight(self, key: ServerKey, weight: int) -> None:
+        """The same. Raises RosterError."""
+        actions = self.roster.set_weight(key, weight)
+        if not actions:
+            self._save()  # it counts once the server is back
+        self.carry_out(actions)
 
-    def _flush(self) -> None:
-        """Publish first, then kill, then tell: once a worker has obeyed the kill, none of
-        its sessions has that server and none can choose it."""
-        self._flush_planned = False
-        if self._closed:
-            return
-        actions, self._pending = self._pending, []
-        # Before the kills: a line tells how many sessions the server had.
-        lines = [self._line(action) for action in actions if isinstance(action, Tell)]
-        orders = [action for action in actions if not isinstance(action, Tell)]
-        orders.sort(key=lambda action: not isinstance(action, Publish))
-        try:
-            if orders and isinstance(orders[0], Publish):
-                self._publish()
-                orders = [action for action in orders if not isinstance(action, Publish)]
-            while orders:
-                self._kill(orders[0])
-                del orders[0]
-        except DataplaneBusy:
-            # Nothing is lost: what was not done comes first the next time.
-            self._pending[:0] = orders
-            self._flush_planned = True
-            self._loop.call_later(_BUSY_SECONDS, self._flush)
-        self._lines += lines
-        if not self._telling:
-            self._tell_when_taken(self._loop.time() + _TAKEN_SECONDS)
+    def carry_out(self, orders: Sequence[Order]) -> None:
+        self._road.carry_out(orders)
 
-    def _tell_when_taken(self, deadline: float) -> None:
-        """Write the lines that wait, once every worker has the plan in force: when the log
-        says that a server is down, no session is sent there any more. A worker that does
-        not answer does not hold the log back for long."""
-        if self._closed:
-            return
-        self._telling = not self._plan_is_taken() and self._loop.time() < deadline
-        if self._telling:
-            self._loop.call_later(_LOOK_AGAIN_SECONDS, self._tell_when_taken, deadline)
-        else:
-            self._tell_lines()
-
-    def _plan_is_taken(self) -> bool:
-        """Does every worker use the plan that was published last?"""
-        return min(self.workers.counters.generations()) >= self._generation
-
-    def _tell_lines(self) -> None:
-        lines, self._lines = self._lines, []
-        for proxy, level, text in lines:
-            self._hub.proxy_line(proxy, level, text)
-
-    def _kill(self, order: Action | KillAll) -> None:
-        if isinstance(order, KillSessions):
-            self.workers.kill_slot(self.numbers.slots[order.key], Cause.DOWN)
-        elif isinstance(order, KillAll):
-            self.workers.kill_all(order.cause)
-
-    def _line(self, tell: Tell) -> tuple[str, LogLevel, str]:
-        sessions = self.workers.counters.slot_sessions(self.numbers.slots[tell.key]).now
-        level, text = healthlog.render(tell, sessions=sessions)
-        return tell.proxy, level, text
-
-    def _publish(self) -> None:
-        self._generation += 1
-        plan = compile_plan(
-            self._config,
-            self.numbers,
-            self.roster.weight,
-            generation=self._generation,
-            maxconn=self._maxconn,
-        )
+    def _publish(self, generation: int) -> None:
         self.workers.publish(
-            self._without_listeners(plan),
-            self._descriptors,
-            self._config.global_.maxaccept or 0,
+            self._force.plan(generation, accepting=self._accepting),
+            self._force.descriptors(),
+            self.config.global_.maxaccept or 0,
         )
 
-    def _without_listeners(self, plan: Plan) -> Plan:
-        return plan if self._accepting else replace(plan, listeners=())
+    # ---- what is remembered ----
+
+    def _save(self) -> None:
+        self._dirty = False
+        self._keeper.write(
+            Memory(
+                inventory=self._force.text,
+                generation=self._road.generation + 1,  # the one that is about to be published
+                accepting=self._accepting,
+                ending=self._kills_all,
+                states=self.roster.states,
+                due=self._checker.due,
+                kills=self._road.kills.pending,
+                bases=self.tallies.bases,
+            )
+        )
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(_TICK_SECONDS, self._tick)
+        self._dirty |= self._road.kills.taken(self._road.generation_taken())
+        self._let_go()
+        self._save_changes()
+
+    def _save_changes(self) -> None:
+        if self._dirty and not self._parked and not self._closed:
+            self._save()
+
+    def _let_go(self) -> None:
+        """Forget what was leaving and has no session any more. It has to be empty twice:
+        the event of its last session may be on its way."""
+        if not self._force.inventory.leaving or not self._road.is_clear:
+            return
+        idle = self._force.idle(self.workers.counters)
+        after, self._idle = self._force.without(idle & self._idle), idle
+        if after is not self._force:
+            self._take(after)
+            self._road.carry_out([LISTENERS])
+
+    # ---- a reload ----
+
+    def reload(self, config: Config, sockets: Sockets, limits: Limits) -> None:
+        """Go on with this configuration and these listening sockets; sessions stay, on
+        servers that are gone as well, which are still checked and still killed.
+
+        Raises an LbspliceError and changes nothing if it can not be done."""
+        if self._parked or self._closed or not self._accepting:
+            raise LbspliceError("the worker is stopping")
+        self._road.flush()  # what was ordered is ordered under the names of before
+        inventory = self._force.inventory.after(config)
+        check_room(inventory.numbers, self.workers.sizes, limits)
+        known = carried_over(self.roster.states, self._force.inventory, inventory)
+        now = time.monotonic()
+        roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
+        before = self._force
+        after = InForce(inventory, roster, sockets, limits.maxconn)
+        after.plan(0)  # raises what would be wrong with it
+        _ = after.checks  # likewise
+        self._take(after)
+        try:
+            self._save()
+            self._road.publish()
+        except LbspliceError:
+            self._take(before)
+            self._save()
+            raise
+        for key, admin in edited(config, known):
+            self.set_admin(key, admin)
+
+    def _take(self, force: InForce) -> None:
+        """Put another inventory in force: for the log, the counters and all that follows."""
+        inventory = force.inventory
+        try:
+            self._hub.replace(inventory.config, inventory.numbers, inventory.leaving)
+        except EnvironmentLacks as why:
+            self._hub.replace(inventory.config, inventory.numbers, inventory.leaving, make_do=True)
+            self._hub.process_line(LogLevel.ALERT, f"{why}; the log goes where it went before.")
+        self.tallies.renumber(self.numbers, inventory.numbers)
+        due = carried_over(self._checker.due, self._force.inventory, inventory)
+        self._force = force
+        self._checker.replace(force.checks, inventory.config.global_.spread_checks, due)
+        self._dirty = True
 
     # ---- up: events become log lines ----
-
-    def _signalled(self, thread: int) -> None:
-        os.eventfd_read(self.workers.event_fds[thread])
-        self._collect(thread)
-
-    def _collect(self, thread: int) -> None:
-        """Read a ring until it is empty, then wait for its signal. While events flow it
-        is looked at from time to time instead: signals cost the worker a system call."""
-        if self._closed:
-            return
-        reader = self.workers.readers[thread]
-        records = reader.take()
-        self._hear(records)
-        if len(records) == ROOM:
-            self._loop.call_soon(self._collect, thread)
-        elif records:
-            self._loop.call_later(_COLLECT_SECONDS, self._collect, thread)
-        elif not reader.arm():
-            self._loop.call_soon(self._collect, thread)
 
     def _hear(self, records: Sequence[Record]) -> None:
         sessions = [
@@ -225,51 +283,58 @@ class Orchestrator:
             if one.kind == record.SESSION_ENDED or one.kind == record.SESSION_CONNECTED
         ]
         if sessions:
-            self._tell_lines()  # why they ended stands before their ends
+            self._road.tell_lines()  # why they ended stands before their ends
             self._hub.sessions(sessions)
         if len(sessions) == len(records):
             return
         for one in records:
             if one.kind == record.ACCEPT_PAUSED:
-                self._tell_accept_paused(one)
+                name, line = self._proxy_lines().paused(one)
+                self._hub.proxy_line(name, LogLevel.EMERG, line)
+            elif one.kind == record.KILLED:
+                self._dirty |= self._road.kills.answered(one.number, one.thread)
 
-    def _tell_accept_paused(self, one: Record) -> None:
-        name = self.numbers.listener_keys[one.listener][0]
-        self._hub.proxy_line(
-            name,
-            LogLevel.EMERG,
-            f"Proxy {name} can not accept connections for the moment: {os.strerror(one.number)}. "
-            "They wait in the backlog. Please check 'ulimit-n' and 'maxconn'.",
-        )
+    def _proxy_lines(self) -> ProxyLines:
+        return ProxyLines(self._force.inventory, self.workers.counters, self.tallies)
 
     def dump_states(self) -> None:
         """Write every server's and every proxy's state to the logs (SIGHUP)."""
-        counters = self.workers.counters
-        for proxy in self._config.proxies:
-            if proxy.disabled:
-                continue
-            lines = [f"SIGHUP received, dumping servers states for proxy {proxy.name}."]
-            for key in [(proxy.name, server.name) for server in proxy.servers]:
-                slot = self.numbers.slots[key]
-                busy = Busy(counters.slot_sessions(slot).now, counters.slot(slot).sessions)
-                lines.append(healthlog.server_dump(key, self.roster.state(key).is_up, busy))
-            usable = self.roster.usable(proxy.name) if proxy.servers else None
-            lines.append(healthlog.proxy_dump(proxy.name, usable, *self._halves(proxy)))
-            for line in lines:
-                self._hub.proxy_line(proxy.name, LogLevel.NOTICE, line)
+        for name, line in self._proxy_lines().dump(self.roster):
+            self._hub.proxy_line(name, LogLevel.NOTICE, line)
 
-    def _halves(self, proxy: Proxy) -> tuple[Busy, Busy]:
-        """The sessions of a proxy as a frontend and as a backend. As in HAProxy, a frontend
-        without a backend is its own."""
-        counters = self.workers.counters
-        front = back = Busy()
-        if (number := self.numbers.frontends.get(proxy.name)) is not None and proxy.has_frontend:
-            front = Busy(counters.frontend_sessions(number).now, counters.frontend(number).sessions)
-        if (number := self.numbers.backends.get(proxy.name)) is not None and proxy.has_backend:
-            back = Busy(counters.backend_sessions(number).now, counters.backend(number).sessions)
-        elif proxy.has_frontend and self._config.backend_of(proxy) is None:
-            back = front
-        return front, back
+    def set_pid(self, pid: int) -> None:
+        """The pid for log lines: another supervisor took over."""
+        self._hub.set_pid(pid)
+
+    # ---- a successor takes over, or does not ----
+
+    async def park(self) -> None:
+        """Stop the checks and, at the end of a batch, the relay threads, with the journal
+        written. From here on nothing changes; sessions stay as they are."""
+        await self._checker.stop()
+        self._road.flush()
+        self._road.hold()
+        self._parked = True
+        self._ticker.cancel()
+        self._collector.stop()
+        await self._stop_workers()
+        self._save()
+
+    async def _stop_workers(self) -> None:
+        while True:
+            with contextlib.suppress(DataplaneBusy):  # no room for the order: in a moment
+                await self._loop.run_in_executor(None, self.workers.stop)
+                return
+            await asyncio.sleep(0.01)
+
+    async def carry_on(self) -> None:
+        """After `park`: go on as if nothing had been."""
+        self._parked = False
+        self.workers.carry_on()
+        self._collector.start()
+        self._road.release()
+        self._start_checks()
+        self._tick()
 
     # ---- the end ----
 
@@ -283,93 +348,46 @@ class Orchestrator:
         if not self._accepting:
             return
         self._accepting = False
-        self.carry_out([_LISTENERS])
-        self._tell_proxies_stopped()
-        self._stopping = self._loop.create_task(self._finish_when_empty(None))
-        self._stopping.add_done_callback(self._finished)
-
-    def _tell_proxies_stopped(self) -> None:
-        for proxy in self._config.proxies:
-            if proxy.disabled:
-                continue
-            front, back = self._halves(proxy)
-            self._hub.proxy_line(
-                proxy.name,
-                LogLevel.WARNING,
-                f"Proxy {proxy.name} stopped (cumulated conns: FE: {front.total}, "
-                f"BE: {back.total}).",
-            )
+        self.carry_out([LISTENERS])
+        for name, line in self._proxy_lines().stopped():
+            self._hub.proxy_line(name, LogLevel.WARNING, line)
+        self._ending.when_empty()
 
     def hard_stop(self, cause: Cause = Cause.KILLED) -> None:
         """End all sessions now, then stop."""
         self._accepting = False
-        self.carry_out([_LISTENERS, KillAll(cause)])
-        if self._stopping is not None:
-            self._stopping.remove_done_callback(self._finished)
-            self._stopping.cancel()
-        self._stopping = self._loop.create_task(self._finish_when_empty(_LAST_WORDS_SECONDS))
-        self._stopping.add_done_callback(self._finished)
+        self._kills_all = cause
+        self.carry_out([LISTENERS, KillAll(cause)])
+        self._ending.when_empty(_LAST_WORDS_SECONDS)
 
-    async def _finish_when_empty(self, limit: float | None) -> None:
-        deadline = None if limit is None else self._loop.time() + limit
-        # The plan without listeners has to be taken first: a session may begin until then.
-        while self._pending or self.sessions() or not self._plan_is_taken():
-            if deadline is not None and self._loop.time() >= deadline:
-                break
-            await asyncio.sleep(0.005 if deadline else 0.05)
+    def _is_empty(self) -> bool:
+        """The plan without listeners has to be taken first: a session may begin until then."""
+        return not (self._parked or self.sessions()) and self._road.is_clear
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._trouble = self._trouble or (None if task.cancelled() else task.exception())
-        self._stopped.set()
-
-    def _worker_returned(self, thread: int, error: int) -> None:
-        """On the worker's thread: it ended, told to or not."""
+    def worker_returned(self, thread: int, error: int) -> None:
+        """On any thread: this relay thread has ended, told to (0) or not."""
         if error:
-            self._trouble = DataplaneError(f"worker {thread} ended: {os.strerror(error)}")
-            self._loop.call_soon_threadsafe(self._stopped.set)
+            why = DataplaneError(f"worker {thread} ended: {os.strerror(error)}")
+            self._loop.call_soon_threadsafe(self._ending.fail, why)
 
     def _checks_ended(self, task: asyncio.Task[None]) -> None:
         """They end only when told to; otherwise the error brings everything down."""
         if not task.cancelled():
-            self._trouble = self._trouble or task.exception()
-            self._stopped.set()
+            self._ending.fail(task.exception())
 
     async def wait_stopped(self) -> None:
         """Return when everything has stopped after soft_stop or hard_stop. Raises what
         brought it down otherwise."""
-        await self._stopped.wait()
+        await self._ending.reached()
         with contextlib.suppress(Exception):  # noted by _checks_ended, raised below
             await self._checker.stop()
-        await self._loop.run_in_executor(None, self.workers.stop)
-        for thread, fd in enumerate(self.workers.event_fds):
-            self._loop.remove_reader(fd)
-            while records := self.workers.readers[thread].take():
-                self._hear(records)
-        self._tell_lines()
+        self._ticker.cancel()
+        self._collector.stop()
+        await self._stop_workers()
+        self._collector.drain()
+        self._road.hold()
         self._closed = True
         self.workers.close()
         self._hub.close()
-        if self._trouble is not None:
-            raise self._trouble
-
-    def close(self) -> None:
-        """Give the memory back if it never started."""
-        if not self._started:
-            self.workers.close()
-
-
-def _sizes(self: Orchestrator, threads: int, maxconn: int, max_pipes: int) -> Sizes:
-    """Tables with room for what a later configuration may add; unused room costs nothing."""
-
-    def room(count: int, least: int) -> int:
-        return max(least, 2 * count)
-
-    return Sizes(
-        threads=threads,
-        sessions=max(1, maxconn),
-        pipes=max(1, max_pipes),
-        listeners=room(len(self.numbers.listeners), 256),
-        frontends=room(len(self.numbers.frontends), 256),
-        backends=room(len(self.numbers.backends), 256),
-        slots=room(len(self.numbers.slots), 1024),
-    )
+        if self._ending.trouble is not None:
+            raise self._ending.trouble

@@ -1,21 +1,30 @@
-"""Every server: what the operator wants of it, its health, and what follows from both.
+"""Every server: its state, and what follows when a check or the operator changes it.
 
-Two facts are kept, admin state and health; status and eligibility are derived from them
-by one table. Each change answers with Actions, in the order in which they must be
-carried out: publish first, kill second, then tell. `now` is monotonic seconds."""
+Each change answers with Actions, in the order in which they must be carried out: publish
+first, kill second, then tell. `now` is monotonic seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from lbsplice.config.model import Config, Proxy, ProxyKind, Server
+from lbsplice.errors import LbspliceError
 from lbsplice.health import judge
-from lbsplice.health.judge import CheckResult, Score
+from lbsplice.health.judge import CheckResult
 from lbsplice.plan.slots import ServerKey
+from lbsplice.plan.wheel import MAX_WEIGHT
 from lbsplice.report.healthlog import Event, Tell, Usable
-from lbsplice.terms import AdminState, CheckStatus
+from lbsplice.server_state import (
+    ServerState,
+    carried,
+    first_state,
+    left_over,
+    went_down,
+    went_up,
+)
+from lbsplice.terms import AdminState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,87 +46,6 @@ Action = Publish | KillSessions | Tell
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    word: str
-    scored: bool  # `1/3` is shown while a change is under way
-    eligible: bool
-
-
-_UNCHECKED, _UP, _DOWN = None, True, False
-
-_ROWS: Mapping[tuple[AdminState, bool | None], _Row] = MappingProxyType(
-    {
-        (AdminState.READY, _UP): _Row("UP", scored=True, eligible=True),
-        (AdminState.READY, _DOWN): _Row("DOWN", scored=True, eligible=False),
-        (AdminState.READY, _UNCHECKED): _Row("no check", scored=False, eligible=True),
-        (AdminState.DRAIN, _UP): _Row("DRAIN", scored=True, eligible=False),
-        (AdminState.DRAIN, _DOWN): _Row("DOWN", scored=True, eligible=False),
-        (AdminState.DRAIN, _UNCHECKED): _Row("DRAIN", scored=False, eligible=False),
-        (AdminState.MAINT, _UP): _Row("MAINT", scored=False, eligible=False),
-        (AdminState.MAINT, _DOWN): _Row("MAINT", scored=False, eligible=False),
-        (AdminState.MAINT, _UNCHECKED): _Row("MAINT", scored=False, eligible=False),
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerState:
-    """One server as it stands. `last_check` is None until the first result; `failed_checks`
-    counts failures that cost health; `down_transitions` counts each end of service, by a
-    check or by maintenance. Times are monotonic seconds."""
-
-    admin: AdminState
-    health: int
-    rise: int
-    fall: int
-    checked: bool
-    config_weight: int
-    changed_at: float = 0.0
-    last_check: CheckResult | None = None
-    failed_checks: int = 0
-    down_transitions: int = 0
-    down_since: float | None = None
-    down_before: float = 0.0  # seconds of outages that are over
-
-    @property
-    def is_up(self) -> bool:
-        """Whether its health is good, whatever the operator wants of it."""
-        return judge.is_up(self.health, self.rise)
-
-    @property
-    def weight(self) -> int:
-        """The weight in force; 0 if it may not receive sessions."""
-        return self.config_weight if self._row.eligible else 0
-
-    @property
-    def check_status(self) -> CheckStatus:
-        return CheckStatus.INITIALIZING if self.last_check is None else self.last_check.status
-
-    @property
-    def score(self) -> Score:
-        return judge.score(self.health, self.rise, self.fall)
-
-    @property
-    def status_text(self) -> str:
-        """`UP`, `UP 1/2`, `DOWN`, `DOWN 1/3`, `DRAIN`, `DRAIN 1/2`, `MAINT` or `no check`."""
-        steady = judge.is_steady(self.health, self.rise, self.fall)
-        return f"{self._row.word} {self.score}" if self._row.scored and not steady else self.word
-
-    @property
-    def word(self) -> str:
-        """The status without the score."""
-        return self._row.word
-
-    def downtime(self, now: float) -> float:
-        """Seconds out of service (down or in maintenance) in all."""
-        return self.down_before + (0.0 if self.down_since is None else now - self.down_since)
-
-    @property
-    def _row(self) -> _Row:
-        return _ROWS[self.admin, self.is_up if self.checked else _UNCHECKED]
-
-
-@dataclass(frozen=True, slots=True)
 class _Entry:
     """What the configuration says of a server, as far as the roster needs it."""
 
@@ -125,13 +53,29 @@ class _Entry:
     kills: bool
     listen: bool
     log_checks: bool
+    leaving: bool
+
+
+class RosterError(LbspliceError):
+    """An order that can not be given to this server."""
 
 
 class Roster:
-    """All servers of a configuration, keyed by (backend name, server name). A server
-    starts up, one failure from down; a `disabled` one starts in maintenance."""
+    """All servers of a configuration, keyed by (backend name, server name), and those
+    that are `leaving` (backends with such servers, lbsplice.plan.leaving): removed, but
+    not yet without sessions. They are judged like any other and never receive sessions.
 
-    def __init__(self, config: Config, now: float = 0.0) -> None:
+    A server whose key is in `known` goes on from that state. Any other starts up, one
+    failure from down; a `disabled` one starts in maintenance."""
+
+    def __init__(
+        self,
+        config: Config,
+        now: float = 0.0,
+        *,
+        leaving: Iterable[Proxy] = (),
+        known: Mapping[ServerKey, ServerState] = MappingProxyType({}),
+    ) -> None:
         self._states: dict[ServerKey, ServerState] = {}
         self._entries: dict[ServerKey, _Entry] = {}
         self._usable: dict[str, Usable] = {}
@@ -139,10 +83,34 @@ class Roster:
             if proxy.has_backend:
                 self._usable[proxy.name] = Usable()
                 for server in proxy.servers:
-                    key = (proxy.name, server.name)
-                    self._entries[key] = _entry(proxy, server)
-                    self._states[key] = _first_state(server, now)
-                    self._count(key, int(self._states[key].weight > 0))
+                    old = known.get((proxy.name, server.name))
+                    state = carried(old, server, now) if old else first_state(server, now)
+                    self._add(proxy, server, state)
+        for proxy in leaving:
+            self._usable.setdefault(proxy.name, Usable())
+            for server in proxy.servers:
+                old = known.get((proxy.name, server.name))
+                state = carried(old, server, now) if old else first_state(server, now)
+                self._add(proxy, server, left_over(state), leaving=True)
+
+    def _add(
+        self, proxy: Proxy, server: Server, state: ServerState, *, leaving: bool = False
+    ) -> None:
+        key = (proxy.name, server.name)
+        self._entries[key] = _Entry(
+            backup=server.backup,
+            kills=server.shutdown_sessions_on_marked_down,
+            listen=proxy.kind is ProxyKind.LISTEN,
+            log_checks=proxy.log_health_checks,
+            leaving=leaving,
+        )
+        self._states[key] = state
+        self._count(key, int(state.weight > 0))
+
+    @property
+    def states(self) -> Mapping[ServerKey, ServerState]:
+        """All of them, as they are at this moment."""
+        return MappingProxyType(dict(self._states))
 
     def __iter__(self) -> Iterator[ServerKey]:
         return iter(self._states)
@@ -180,9 +148,21 @@ class Roster:
         if new.is_up == old.is_up:
             self._states[key] = new
             return tuple(tells)
-        new = _went_up(new, now) if new.is_up else _went_down(new, now)
+        new = went_up(new, now) if new.is_up else went_down(new, now)
         event = Event.UP if new.is_up else Event.DOWN
         return self._enter(key, new, event, tells, reason=None if log_checks else result)
+
+    def set_weight(self, key: ServerKey, weight: int) -> tuple[Action, ...]:
+        """Do as the operator wants; the weight in the configuration counts no more.
+        Raises RosterError for a weight out of range or a server that was removed."""
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise RosterError(f"weight {weight} is out of range (0..{MAX_WEIGHT})")
+        if self._entries[key].leaving:
+            raise RosterError(f"server {'/'.join(key)} is not in the configuration any more")
+        old = self._states[key]
+        new = self._states[key] = replace(old, run_weight=weight)
+        self._count(key, (new.weight > 0) - (old.weight > 0))
+        return (Publish(key[0]),) if new.weight != old.weight else ()
 
     def set_admin(self, key: ServerKey, admin: AdminState, now: float) -> tuple[Action, ...]:
         """Do as the operator wants. Asking for what already is changes nothing."""
@@ -193,11 +173,11 @@ class Roster:
         if admin is AdminState.MAINT:
             if not old.is_up:
                 return self._enter(key, new, Event.MAINT_WHILE_DOWN, [])
-            return self._enter(key, _went_down(new, now), Event.MAINT, [])
+            return self._enter(key, went_down(new, now), Event.MAINT, [])
         if old.admin is AdminState.MAINT:
             # Up, but one failure from down: nobody has asked it for a while.
             new = replace(new, health=new.rise)
-            return self._enter(key, _went_up(new, now), Event.MAINT_LEFT, [])
+            return self._enter(key, went_up(new, now), Event.MAINT_LEFT, [])
         event = Event.DRAIN if admin is AdminState.DRAIN else Event.DRAIN_LEFT
         return self._enter(key, replace(new, changed_at=now), event, [])
 
@@ -248,6 +228,7 @@ class Roster:
             listen=entry.listen,
             result=result,
             score=state.score,
+            removed=entry.leaving,
         )
 
     def _count(self, key: ServerKey, change: int) -> None:
@@ -256,35 +237,3 @@ class Roster:
             self._usable[key[0]] = Usable(usable.active, usable.backups + change)
         else:
             self._usable[key[0]] = Usable(usable.active + change, usable.backups)
-
-
-def _first_state(server: Server, now: float) -> ServerState:
-    return ServerState(
-        admin=AdminState.MAINT if server.disabled else AdminState.READY,
-        health=server.check.rise,
-        rise=server.check.rise,
-        fall=server.check.fall,
-        checked=server.check.enabled,
-        config_weight=server.weight,
-        changed_at=now,
-        down_since=now if server.disabled else None,
-    )
-
-
-def _entry(proxy: Proxy, server: Server) -> _Entry:
-    return _Entry(
-        backup=server.backup,
-        kills=server.shutdown_sessions_on_marked_down,
-        listen=proxy.kind is ProxyKind.LISTEN,
-        log_checks=proxy.log_health_checks,
-    )
-
-
-def _went_down(state: ServerState, now: float) -> ServerState:
-    return replace(
-        state, changed_at=now, down_since=now, down_transitions=state.down_transitions + 1
-    )
-
-
-def _went_up(state: ServerState, now: float) -> ServerState:
-    return replace(state, changed_at=now, down_since=None, down_before=state.downtime(now))

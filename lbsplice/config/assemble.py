@@ -104,6 +104,8 @@ def _proxy(draft: ProxyDraft, global_logs: tuple[Log, ...], own: int) -> Proxy:
             smart_connect=s.option("tcp-smart-connect"),
             source=s.source,
             log_health_checks=s.option("log-health-checks"),
+            state_file=s.state_file,
+            state_file_name=draft.state_file_name,
         )
     return proxy
 

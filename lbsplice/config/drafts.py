@@ -13,6 +13,7 @@ from lbsplice.config.model import (
     Place,
     ProxyKind,
     Source,
+    StateFile,
     Timeouts,
 )
 from lbsplice.config.server import ServerDraft, ServerSettings
@@ -37,6 +38,7 @@ class Settings:
     redispatch: int = 0
     source: Source | None = None
     disabled: bool = False
+    state_file: StateFile = StateFile.NONE
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def copy(self) -> Settings:
@@ -63,6 +65,7 @@ class ProxyDraft:
     settings: Settings
     id: int | None = None
     description: str | None = None
+    state_file_name: str | None = None
     binds: list[Bind] = field(default_factory=list)
     servers: list[ServerDraft] = field(default_factory=list)
     timeouts_seen: set[str] = field(default_factory=set)

@@ -130,10 +130,24 @@ class GlobalSection:
         line.at_most(1)
         self._set(line, **{name: line.word(1)})
 
+    def state_file(self, line: Statement) -> None:
+        """`server-state-file` and `server-state-base`."""
+        name = line.keyword
+        if not line.word(1):
+            what = "a file path" if name == "server-state-file" else "a directory path"
+            expects = "expect" if name == "server-state-file" else "expects"
+            raise ConfigError(f"'{name}' {expects} one argument: {what}.")
+        line.at_most(1)
+        self._set(line, **{name.replace("-", "_"): line.word(1)})
+
     def flag(self, line: Statement) -> None:
         line.at_most(0)
         switched: dict[str, Any] = {line.keyword.replace("-", "_"): True}
         self.value = replace(self.value, **switched)
+
+    def set_dumpable(self, line: Statement) -> None:
+        line.at_most(0)
+        self.value = replace(self.value, set_dumpable=not line.prefix)
 
     def master_worker(self, line: Statement) -> None:
         if line.word(1) not in ("", "no-exit-on-failure"):
@@ -270,9 +284,12 @@ _READERS: dict[str, Callable[[GlobalSection, Statement], None]] = {
     "gid": GlobalSection.user,
     "chroot": GlobalSection.path,
     "pidfile": GlobalSection.path,
+    "server-state-base": GlobalSection.state_file,
+    "server-state-file": GlobalSection.state_file,
     "daemon": GlobalSection.flag,
     "debug": GlobalSection.flag,
     "quiet": GlobalSection.flag,
+    "set-dumpable": GlobalSection.set_dumpable,
     "zero-warning": GlobalSection.flag,
     "master-worker": GlobalSection.master_worker,
     "node": GlobalSection.node,

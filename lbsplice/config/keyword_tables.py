@@ -34,7 +34,8 @@ GLOBAL: Table = make_table(
     Group.GLOBAL,
     "maxconn nbthread user group uid gid chroot daemon master-worker pidfile node description "
     "log log-tag log-send-hostname stats ulimit-n maxpipes tune.pipesize tune.maxaccept "
-    "spread-checks hard-stop-after debug quiet zero-warning setenv presetenv unsetenv resetenv",
+    "spread-checks hard-stop-after debug quiet zero-warning set-dumpable setenv presetenv "
+    "unsetenv resetenv server-state-base server-state-file",
     ignored={
         _NO_TLS: "ca-base crt-base key-base ssl-default-bind-ciphers ssl-default-bind-ciphersuites "
         "ssl-default-bind-client-sigalgs ssl-default-bind-curves ssl-default-bind-options "
@@ -82,7 +83,7 @@ GLOBAL: Table = make_table(
         "tune.listener.default-shards tune.listener.multi-queue tune.maxpollevents "
         "tune.runqueue-depth tune.sched.low-latency tune.takeover-other-tg-connections "
         "tune.max-checks-per-thread tune.defaults.purge",
-        _NO_NEED: "insecure-fork-wanted insecure-setuid-wanted set-dumpable localpeer "
+        _NO_NEED: "insecure-fork-wanted insecure-setuid-wanted localpeer "
         "no-memory-trimming tune.memory.hot-size prealloc-fd "
         "expose-deprecated-directives expose-experimental-directives profiling.memory "
         "profiling.tasks tune.fail-alloc tune.idle-pool.shared tune.pattern.cache-size "
@@ -96,10 +97,9 @@ GLOBAL: Table = make_table(
     },
     refused={
         LATER: "close-spread-time default-path external-check fd-hard-limit limited-quic "
-        "load-server-state-from-file max-spread-checks maxconnrate maxsessrate "
+        "max-spread-checks maxconnrate maxsessrate "
         "mworker-max-reloads mworker-prg no-quic noreuseport pp2-never-send-local "
-        "server-state-base "
-        "server-state-file setcap set-var set-var-fmt shm-stats-file shm-stats-file-max-objects "
+        "setcap set-var set-var-fmt shm-stats-file shm-stats-file-max-objects "
         "stats-file strict-limits "
         "tune.rcvbuf.backend tune.rcvbuf.client tune.rcvbuf.frontend tune.rcvbuf.server "
         "tune.sndbuf.backend tune.sndbuf.client tune.sndbuf.frontend tune.sndbuf.server "
@@ -120,13 +120,14 @@ PROXY: Table = make_table(
     Group.PROXY,
     "mode bind server default-server default_backend balance hash-type timeout retries option "
     "maxconn backlog log log-tag source disabled enabled id description clitcpka-cnt "
-    "clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl",
+    "clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl "
+    "load-server-state-from-file server-state-file-name",
     refused={
         LATER: "acl declare email-alert error-log-format external-check filter force-be-switch "
         "force-persist fullconn guid "
         "hash-balance-factor hash-preserve-affinity http-check ignore-persist "
-        "load-server-state-from-file log-format log-format-sd log-steps persist rate-limit "
-        "server-state-file-name server-template stick stick-table tcp-check tcp-request "
+        "log-format log-format-sd log-steps persist rate-limit "
+        "server-template stick stick-table tcp-check tcp-request "
         "tcp-response unique-id-format use-server use_backend dispatch transparent",
         HTTP: "capture compression cookie errorfile errorfiles errorloc errorloc302 errorloc303 "
         "http-after-response http-error http-request http-response http-reuse "

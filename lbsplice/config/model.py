@@ -135,6 +135,9 @@ class Global:
     hard_stop_after: int | None = None
     debug: bool = False
     quiet: bool = False
+    set_dumpable: bool = False
+    server_state_base: str | None = None
+    server_state_file: str | None = None
     zero_warning: bool = False
     places: tuple[tuple[str, Place], ...] = ()  # of user, group, uid and gid
 
@@ -207,6 +210,31 @@ class Balance:
     avalanche: bool = False
 
 
+class StateFile(Enum):
+    """`load-server-state-from-file`: where a backend's states come from at a start."""
+
+    NONE = "none"
+    GLOBAL = "global"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedServer:
+    """What a state file says of one server (version 1 of `show servers state`); the numbers
+    are HAProxy's, lbsplice/statefile.py knows them."""
+
+    backend: str
+    name: str
+    op_state: int
+    admin_state: int
+    user_weight: int
+    initial_weight: int
+    since_s: int  # since the last change, when the file was written
+    check_status: int
+    check_result: int
+    check_health: int
+
+
 class ProxyKind(Enum):
     FRONTEND = "frontend"
     BACKEND = "backend"
@@ -264,6 +292,8 @@ class Proxy:
     server_keepalive: KeepAlive = field(default_factory=KeepAlive)
     smart_connect: bool = False
     source: Source | None = None
+    state_file: StateFile = StateFile.NONE
+    state_file_name: str | None = None  # of LOCAL; None: the backend's name
 
     @property
     def has_frontend(self) -> bool:
@@ -276,8 +306,11 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """`saved` was read from state files, at a start."""
+
     global_: Global
     proxies: tuple[Proxy, ...]
+    saved: tuple[SavedServer, ...] = ()
 
     def backend_of(self, frontend: Proxy) -> Proxy | None:
         """The proxy that serves a frontend's sessions, or None if it names none."""

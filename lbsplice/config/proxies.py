@@ -13,6 +13,7 @@ from lbsplice.config.keyword_tables import HTTP, PROXY, SECTIONS, TIMEOUT
 from lbsplice.config.keywords import hint
 from lbsplice.config.logs import parse_log
 from lbsplice.config.messages import Report
+from lbsplice.config.model import StateFile
 from lbsplice.config.options import read_option
 from lbsplice.config.server import parse_default_server, parse_server, parse_source
 from lbsplice.config.statement import Statement, known
@@ -20,8 +21,12 @@ from lbsplice.errors import ConfigError, UnitError
 from lbsplice.units import Fault, QuantityError, parse_duration, parse_integer
 
 _NO_FRONTEND = frozenset(["bind", "maxconn", "backlog", "default_backend"])
-_NO_BACKEND = frozenset(["balance", "hash-type", "retries", "source"])
-_NOT_IN_DEFAULTS = frozenset(["bind", "server", "id", "description"])
+_STATE_FILE = "load-server-state-from-file"
+_STATE_FILE_NAME = "server-state-file-name"
+_NO_BACKEND = frozenset(
+    ["balance", "hash-type", "retries", "source", _STATE_FILE, _STATE_FILE_NAME]
+)
+_NOT_IN_DEFAULTS = frozenset(["bind", "server", "id", "description", _STATE_FILE_NAME])
 _CLIENT_TIMEOUTS = frozenset(("client", "client-fin"))
 _SERVER_TIMEOUTS = frozenset(("connect", "server", "server-fin", "check", "tunnel"))
 
@@ -264,6 +269,23 @@ def _keepalive(line: Statement, draft: ProxyDraft, report: Report) -> None:
         settings.server_keepalive = replace(settings.server_keepalive, **change)  # type: ignore[arg-type]
 
 
+def _state_file(line: Statement, draft: ProxyDraft, report: Report) -> None:
+    try:
+        draft.settings.state_file = StateFile(line.word(1))
+    except ValueError:
+        raise ConfigError(
+            f"'{line.keyword}' expects 'global', 'local' or 'none'. Got '{line.word(1)}'"
+        ) from None
+    line.at_most(1)
+
+
+def _state_file_name(line: Statement, draft: ProxyDraft, report: Report) -> None:
+    if len(line.arguments) > 1:
+        raise ConfigError(f"'{line.keyword}' cannot handle unexpected argument '{line.word(2)}'.")
+    name = line.word(1)
+    draft.state_file_name = None if name in ("", "use-backend-name") else name
+
+
 _Reader = Callable[[Statement, ProxyDraft, Report], None]
 _READERS: dict[str, _Reader] = {
     "mode": _mode,
@@ -285,6 +307,8 @@ _READERS: dict[str, _Reader] = {
     "enabled": _able,
     "id": _id,
     "description": _description,
+    _STATE_FILE: _state_file,
+    _STATE_FILE_NAME: _state_file_name,
     "clitcpka-idle": _keepalive,
     "clitcpka-intvl": _keepalive,
     "clitcpka-cnt": _keepalive,

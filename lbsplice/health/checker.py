@@ -7,69 +7,128 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from lbsplice.config.model import Check, Config
+from lbsplice.config.model import Check, Config, Proxy
 from lbsplice.health import schedule
 from lbsplice.health.judge import CheckResult
 from lbsplice.health.probes import tcp
 from lbsplice.health.target import Target, target_of
 from lbsplice.plan.slots import ServerKey
-from lbsplice.roster import ServerState
+from lbsplice.server_state import ServerState
 from lbsplice.terms import AdminState
 
 Probe = Callable[[Target, float], Awaitable[CheckResult]]
 """Asks one server, for so many seconds at most."""
 
+SHORTEST_LIMIT_S = 0.5
+"""What a check that was begun by another process, or before a reload, has at least."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class Watched:
+    """One server that is checked."""
+
     key: ServerKey
     check: Check
     target: Target
     limit_s: float
 
 
+def watched(config: Config, leaving: Iterable[Proxy] = ()) -> tuple[Watched, ...]:
+    """All servers with `check` in backends that are not disabled, and of those backends
+    whose server is leaving.
+
+    Raises ConfigError for a server whose check has no address or port to go to."""
+    live = (proxy for proxy in config.proxies if proxy.has_backend and not proxy.disabled)
+    return tuple(
+        Watched(
+            key=(proxy.name, server.name),
+            check=server.check,
+            target=target_of(proxy, server),
+            limit_s=schedule.connect_limit_ms(server.check, proxy.timeouts) / 1000,
+        )
+        for proxy in (*live, *leaving)
+        for server in proxy.servers
+        if server.check.enabled
+    )
+
+
 class Checker:
-    """The health checks of all servers with `check` in backends that are not disabled.
+    """The health checks of the servers that are watched.
 
     `on_result` is called on the event loop with each result, `state_of` is asked for a
     server's state (`Roster.state`): its health sets the pace, and in maintenance it is
-    left alone. `draw` gives the jitter's random numbers in 0..1. `started_at` is the loop
-    time that the spread of the first checks counts from; None means start().
+    left alone. `draw` gives the jitter's random numbers in 0..1. `spread_checks` is in
+    percent.
 
-    Raises ConfigError for a server whose check has no address or port to go to."""
+    `due` says when servers are to be asked, in loop time; the others are asked for the
+    first time spread over their interval. A time that is past is that of a check which
+    was begun then and has no result: it is begun anew at once, with what is left of its
+    time."""
 
     def __init__(
         self,
-        config: Config,
+        servers: Iterable[Watched],
         on_result: Callable[[ServerKey, CheckResult], None],
         *,
         state_of: Callable[[ServerKey], ServerState],
+        spread_checks: int = 0,
         probe: Probe = tcp.probe,
         draw: Callable[[], float] = random.random,
-        started_at: float | None = None,
+        due: Mapping[ServerKey, float] | None = None,
     ) -> None:
-        self._watched = _watched(config)
-        self._spread = config.global_.spread_checks
+        self._servers = {each.key: each for each in servers}
+        self._spread = spread_checks
         self._on_result = on_result
         self._state_of = state_of
         self._probe = probe
         self._draw = draw
-        self._started_at = started_at
+        self._due = dict(due or {})
+        self._watches: dict[ServerKey, asyncio.Task[None]] = {}
+        self._broken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def due(self) -> dict[ServerKey, float]:
+        """When each server is asked next; of a check that is under way, when it began."""
+        return dict(self._due)
 
     def start(self) -> asyncio.Task[None]:
         """Begin, on the running loop. The task ends only by stop() or by an error of ours,
         which the caller must watch for and let bring the program down."""
         assert self._task is None, "started twice"
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="checks")
+        loop = asyncio.get_running_loop()
+        self._broken = loop.create_future()
+        self._task = loop.create_task(self._run(self._broken), name="checks")
+        self._watch_all()
         return self._task
 
+    def replace(
+        self,
+        servers: Iterable[Watched],
+        spread_checks: int,
+        due: Mapping[ServerKey, float] | None = None,
+    ) -> None:
+        """Watch these from now on. Who is watched in the same way already is not
+        disturbed; `due` is for those who are not."""
+        before, self._servers = self._servers, {each.key: each for each in servers}
+        self._spread = spread_checks
+        for key, old in before.items():
+            if self._servers.get(key) != old:
+                if key in self._watches:
+                    self._watches.pop(key).cancel()
+                if key not in self._servers:
+                    self._due.pop(key, None)
+        self._due |= {key: at for key, at in (due or {}).items() if key not in self._watches}
+        if self._task is not None:
+            self._watch_all()
+
     async def stop(self) -> None:
-        """Give up what is under way; no result comes any more. Raises the error that ended
-        the checks before, if one did."""
+        """Give up what is under way; no result comes any more. It may be started again,
+        and goes on where it was. Raises the error that ended the checks before, if one
+        did."""
         if self._task is None:
             return
         task, self._task = self._task, None
@@ -78,41 +137,48 @@ class Checker:
         if isinstance(outcome, Exception):
             raise outcome
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        start = loop.time() if self._started_at is None else self._started_at
-        delays = schedule.first_delays_ms([each.check for each in self._watched])
-        tasks = [
-            loop.create_task(self._watch(each, start + delay / 1000), name="/".join(each.key))
-            for each, delay in zip(self._watched, delays, strict=True)
-        ]
+    async def _run(self, broken: asyncio.Future[None]) -> None:
         try:
-            await asyncio.gather(*tasks)
-            await asyncio.Event().wait()  # nothing to check is no reason to end
+            await broken
         finally:
+            tasks = list(self._watches.values())
+            self._watches.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, watched: _Watched, first_at: float) -> None:
-        await asyncio.sleep(max(0.0, first_at - asyncio.get_running_loop().time()))
+    def _watch_all(self) -> None:
+        """A task for each server that has none."""
+        loop = asyncio.get_running_loop()
+        new = [each for key, each in self._servers.items() if key not in self._watches]
+        delays = schedule.first_delays_ms([each.check for each in new])
+        for each, delay in zip(new, delays, strict=True):
+            self._due.setdefault(each.key, loop.time() + delay / 1000)
+            task = loop.create_task(self._watch(each), name="/".join(each.key))
+            task.add_done_callback(self._watch_ended)
+            self._watches[each.key] = task
+
+    def _watch_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._broken is None or self._broken.done():
+            return
+        error = task.exception()
+        assert error is not None, "a watch has no end"
+        self._broken.set_exception(error)
+
+    async def _watch(self, server: Watched) -> None:
+        """`due` stays where it is until there is a result: whoever takes over then knows
+        that a check was under way, and since when."""
+        loop = asyncio.get_running_loop()
+        key, limit_s = server.key, self._time_left(server)
         while True:
-            if self._state_of(watched.key).admin is not AdminState.MAINT:
-                self._on_result(watched.key, await self._probe(watched.target, watched.limit_s))
-            pause = schedule.interval_ms(watched.check, self._state_of(watched.key).health)
-            await asyncio.sleep(schedule.jittered_ms(pause, self._spread, self._draw()) / 1000)
+            await asyncio.sleep(max(0.0, self._due[key] - loop.time()))
+            if self._state_of(key).admin is not AdminState.MAINT:
+                self._on_result(key, await self._probe(server.target, limit_s))
+            limit_s = server.limit_s
+            interval = schedule.interval_ms(server.check, self._state_of(key).health)
+            pause_ms = schedule.jittered_ms(interval, self._spread, self._draw())
+            self._due[key] = loop.time() + pause_ms / 1000
 
-
-def _watched(config: Config) -> tuple[_Watched, ...]:
-    return tuple(
-        _Watched(
-            key=(proxy.name, server.name),
-            check=server.check,
-            target=target_of(proxy, server),
-            limit_s=schedule.connect_limit_ms(server.check, proxy.timeouts) / 1000,
-        )
-        for proxy in config.proxies
-        if proxy.has_backend and not proxy.disabled
-        for server in proxy.servers
-        if server.check.enabled
-    )
+    def _time_left(self, server: Watched) -> float:
+        late = max(0.0, asyncio.get_running_loop().time() - self._due[server.key])
+        return max(server.limit_s - late, min(server.limit_s, SHORTEST_LIMIT_S))

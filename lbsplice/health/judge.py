@@ -58,6 +58,18 @@ def judge(health: int, passed: bool, rise: int, fall: int) -> int:
     return health - 1 if is_up(health - 1, rise) else 0
 
 
+def rescaled(health: int, old: tuple[int, int], new: tuple[int, int]) -> int:
+    """A health under another (rise, fall): up stays up and down stays down, and what is
+    steady stays steady. A change that is under way keeps its successes or failures, as far
+    as they do not complete it."""
+    rise, fall = new
+    if health == best(*old):
+        return best(rise, fall)
+    if is_up(health, old[0]):
+        return max(rise, best(rise, fall) - (best(*old) - health))
+    return min(health, rise - 1)
+
+
 def score(health: int, rise: int, fall: int) -> Score:
     """What is shown of a health: `2/3` of up (of `fall`) or of down (of `rise`)."""
     if is_up(health, rise):

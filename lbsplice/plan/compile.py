@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from lbsplice.config.model import AddressKind, Bind, Config, KeepAlive, Proxy, Server, Source
 from lbsplice.errors import PlanError
 from lbsplice.plan import hashing, sockaddr, wheel
+from lbsplice.plan.leaving import Leaving
 from lbsplice.plan.slots import Numbers, ServerKey
 from lbsplice.plan.tables import (
     NO_SLOT,
@@ -35,12 +36,19 @@ _INTERFACE_BYTES = 15
 
 
 def compile_plan(
-    config: Config, numbers: Numbers, weight: Weight, *, generation: int, maxconn: int
+    config: Config,
+    numbers: Numbers,
+    weight: Weight,
+    *,
+    generation: int,
+    maxconn: int,
+    leaving: Leaving | None = None,
 ) -> Plan:
     """The plan of a configuration. `maxconn` is the process's, in sessions.
 
     Disabled proxies are left out; a frontend whose backend is disabled has none. Servers
-    that may not receive sessions keep their slots: those they have may go on.
+    that may not receive sessions keep their slots: those they have may go on. The same
+    holds for what is leaving: it has its rows, and nothing leads there.
 
     Raises PlanError, with the place in the configuration, for what can not be a plan: a
     name that was not resolved, a weight out of range, too many points."""
@@ -63,6 +71,14 @@ def compile_plan(
                 _slot_row(proxy, server, now, numbers)
                 for server, now in zip(proxy.servers, weights, strict=True)
             )
+    if leaving is not None:
+        frontends += [_frontend_row(proxy, None, numbers) for proxy in leaving.frontends]
+        backends += [_backend_row(proxy, (), numbers) for proxy in leaving.backends]
+        slots += [
+            _slot_row(proxy, server, 0, numbers)
+            for proxy in leaving.servers
+            for server in proxy.servers
+        ]
     return Plan(
         generation=generation,
         maxconn=maxconn,

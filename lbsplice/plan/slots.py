@@ -54,27 +54,33 @@ class Numbers:
 
 
 def assign(
-    config: Config, previous: Numbers | None = None, *, slots_in_use: Collection[int] = ()
+    config: Config, previous: Numbers | None = None, *, taken: Numbers | None = None
 ) -> Numbers:
     """Number everything in a configuration, disabled proxies too.
 
-    `previous` are the numbers of the generation before. `slots_in_use` are slots that
-    still have sessions, perhaps of servers that were removed several generations ago:
-    no new server gets one of these, or a kill would meet the wrong sessions."""
+    `previous` are the numbers of the generation before. `taken` are numbers that nothing
+    new may get, because something else may still have sessions under them: a kill would
+    meet the wrong ones."""
     before = previous or Numbers()
+    taken = taken or Numbers()
     frontends = [proxy for proxy in config.proxies if proxy.has_frontend]
     backends = [proxy for proxy in config.proxies if proxy.has_backend]
     return Numbers(
         listeners=_numbered(
             ((proxy.name, index) for proxy in frontends for index in range(len(proxy.binds))),
             before.listeners,
+            taken.listeners.values(),
         ),
-        frontends=_numbered((proxy.name for proxy in frontends), before.frontends),
-        backends=_numbered((proxy.name for proxy in backends), before.backends),
+        frontends=_numbered(
+            (proxy.name for proxy in frontends), before.frontends, taken.frontends.values()
+        ),
+        backends=_numbered(
+            (proxy.name for proxy in backends), before.backends, taken.backends.values()
+        ),
         slots=_numbered(
             ((proxy.name, server.name) for proxy in backends for server in proxy.servers),
             before.slots,
-            slots_in_use,
+            taken.slots.values(),
         ),
     )
 

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 
 from lbsplice.health.judge import CheckResult, Score
+from lbsplice.plan.leaving import configured_name
 from lbsplice.plan.slots import ServerKey
 from lbsplice.terms import CheckStatus, LogLevel
 
@@ -78,6 +79,7 @@ class Tell:
     listen: bool = False  # the backend is half of a `listen` section
     result: CheckResult | None = None  # the check that the line is about or gives as reason
     score: Score | None = None
+    removed: bool = False  # a reload took it out of the configuration; sessions are left
 
     @property
     def proxy(self) -> str:
@@ -125,8 +127,14 @@ def proxy_dump(proxy: str, usable: Usable | None, front: Busy, back: Busy) -> st
 
 
 def _server(tell: Tell) -> str:
+    return f"{'Backup ' if tell.backup else ''}Server {_name(tell)}"
+
+
+def _name(tell: Tell) -> str:
     backend, server = tell.key
-    return f"{'Backup ' if tell.backup else ''}Server {backend}/{server}"
+    if tell.removed:
+        return f"{backend}/{configured_name(server)} (no longer configured)"
+    return f"{backend}/{server}"
 
 
 def _reason(result: CheckResult) -> str:
@@ -140,10 +148,9 @@ def _reason(result: CheckResult) -> str:
 
 def _check(tell: Tell, _sessions: int) -> str:
     assert tell.result is not None
-    backend, server = tell.key
     verdict = "succeeded" if tell.result.passed else "failed"
     return (
-        f"Health check for {'backup ' if tell.backup else ''}server {backend}/{server} {verdict}"
+        f"Health check for {'backup ' if tell.backup else ''}server {_name(tell)} {verdict}"
         f"{_reason(tell.result)}, status: {tell.score} {'UP' if tell.up else 'DOWN'}."
     )
 

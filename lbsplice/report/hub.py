@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from lbsplice.config.messages import Message, Severity, render
 from lbsplice.config.model import Config, Global, Log, Proxy
+from lbsplice.errors import EnvironmentLacks
+from lbsplice.plan.leaving import Leaving
 from lbsplice.plan.slots import Numbers
 from lbsplice.report.record import Record
 from lbsplice.report.sessionlog import SessionLog, one_line
@@ -24,6 +26,17 @@ class _Target:
 
     framer: Framer
     sink: Sink
+
+
+class _Instead:
+    """The targets that a hub has now, where new ones can not be had."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._global = hub._global_targets
+        self._by_proxy = hub._by_proxy
+
+    def of(self, proxy: Proxy | None) -> tuple[_Target, ...]:
+        return self._global if proxy is None else self._by_proxy.get(proxy.name, ())
 
 
 class Hub:
@@ -57,33 +70,65 @@ class Hub:
         self._by_proxy: dict[str, tuple[_Target, ...]] = {}
         self._global_targets = self._targets(global_.logs, global_, None)
 
-    def replace(self, config: Config, numbers: Numbers) -> None:
-        """Take a configuration; sessions that began under the one before are still told
-        of, to the targets they had if their frontend is gone. Raises EnvironmentLacks if a
-        socket can not be made; then nothing has changed."""
+    def prepare(self, config: Config) -> None:
+        """Open what the proxies of a configuration log to, for the `replace` that follows:
+        before a chroot, or before a limit is lowered. Raises EnvironmentLacks."""
+        for proxy in config.proxies:
+            self._targets(proxy.logs, config.global_, proxy)
+
+    def replace(
+        self,
+        config: Config,
+        numbers: Numbers,
+        leaving: Leaving | None = None,
+        *,
+        make_do: bool = False,
+    ) -> None:
+        """Take a configuration; what is leaving is still told of, to the targets it had.
+
+        Raises EnvironmentLacks if a socket can not be made; then nothing has changed. With
+        `make_do` the proxy goes on with the targets that it had before, if any."""
+        left = leaving or Leaving()
         global_ = config.global_
-        session_log = SessionLog(config, numbers, self._session_log)
-        global_targets = self._targets(global_.logs, global_, None)
+        session_log = SessionLog(config, numbers, self._session_log, leaving=left)
+        instead = _Instead(self) if make_do else None
+        global_targets = self._targets(global_.logs, global_, None, instead)
         by_frontend = {
-            number: self._targets(proxy.logs, global_, proxy)
+            number: self._targets(proxy.logs, global_, proxy, instead)
             for number, proxy in session_log.frontends.items()
         }
         by_proxy = {}
         # A frontend may have a backend's name; what is told of a proxy by its name is
         # mostly its servers' news.
-        for proxy in sorted(config.proxies, key=lambda proxy: proxy.has_backend):
-            by_proxy[proxy.name] = self._targets(proxy.logs, global_, proxy)
+        configured = sorted(config.proxies, key=lambda proxy: proxy.has_backend)
+        for proxy in (*left.backends, *configured):
+            by_proxy[proxy.name] = self._targets(proxy.logs, global_, proxy, instead)
         self._session_log = session_log
         self._global_targets = global_targets
         self._by_frontend = by_frontend
         self._by_proxy = by_proxy
         self._close_unused()
 
+    def set_pid(self, pid: int) -> None:
+        """The pid for the lines from now on."""
+        self._pid = pid
+        for target in self._made.values():
+            target.framer.set_pid(pid)
+
     def _targets(
-        self, logs: Iterable[Log], global_: Global, proxy: Proxy | None
+        self,
+        logs: Iterable[Log],
+        global_: Global,
+        proxy: Proxy | None,
+        instead: _Instead | None = None,
     ) -> tuple[_Target, ...]:
         tag = one_line((proxy.log_tag if proxy else None) or global_.log_tag or self._tag)
-        return tuple(self._target(log, tag, global_.log_send_hostname) for log in logs)
+        try:
+            return tuple(self._target(log, tag, global_.log_send_hostname) for log in logs)
+        except EnvironmentLacks:
+            if instead is None:
+                raise
+            return instead.of(proxy)
 
     def _target(self, log: Log, tag: str, hostname: str | None) -> _Target:
         key = (log, tag, hostname)

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from lbsplice.config.model import AddressKind, Bind, Config, Proxy
+from lbsplice.plan.leaving import Leaving, configured_name
 from lbsplice.plan.slots import Numbers
 from lbsplice.report.record import SESSION_CONNECTED, SESSION_ENDED, Record
 from lbsplice.terms import Cause, LogLevel, Phase
@@ -54,7 +55,7 @@ class _Frontend:
         "tcplog",
     )
 
-    def __init__(self, proxy: Proxy, backend: Proxy | None) -> None:
+    def __init__(self, proxy: Proxy, backend: str) -> None:
         self.proxy = proxy
         self.name = one_line(proxy.name)
         self.tcplog = proxy.tcplog
@@ -64,44 +65,57 @@ class _Frontend:
         self.errors_apart = proxy.log_separate_errors
         self.suffix = f" ({self.name}/TCP)"
         # Without a backend HAProxy writes the frontend's name there.
-        self.no_server = f"{one_line((backend or proxy).name)}/<NOSRV>"
+        self.no_server = f"{one_line(backend)}/<NOSRV>"
 
 
 class SessionLog:
-    """Turns records into lines, for one configuration.
+    """Turns records into lines, for one configuration and what is `leaving` besides:
+    sessions that began under an older one may still end.
 
-    `previous` is the log of the configuration before: sessions that began under it may
-    still end, so names that `numbers` no longer has are taken from there."""
+    `previous` is the log of the configuration before. Names of listeners that are gone
+    are taken from there."""
 
     def __init__(
-        self, config: Config, numbers: Numbers, previous: SessionLog | None = None
+        self,
+        config: Config,
+        numbers: Numbers,
+        previous: SessionLog | None = None,
+        *,
+        leaving: Leaving | None = None,
     ) -> None:
         self._frontends: dict[int, _Frontend] = {}
         self._listeners: dict[int, tuple[str, str]] = {}  # unix:<id>, address
+        if previous is not None:
+            self._listeners.update(previous._listeners)
         self._backends: dict[int, str] = {}  # backend/<NOSRV>
         self._servers: dict[int, str] = {}  # backend/server
-        if previous is not None:
-            self._frontends.update(previous._frontends)
-            self._listeners.update(previous._listeners)
-            self._backends.update(previous._backends)
-            self._servers.update(previous._servers)
         for proxy in config.proxies:
-            name = one_line(proxy.name)
             if proxy.has_frontend:
-                number = numbers.frontends[proxy.name]
-                self._frontends.pop(number, None)
-                if proxy.logs:
-                    self._frontends[number] = _Frontend(proxy, config.backend_of(proxy))
-                for (index, bind), id_ in zip(
-                    enumerate(proxy.binds), _listener_ids(proxy.binds), strict=True
-                ):
-                    listener = numbers.listeners[proxy.name, index]
-                    self._listeners[listener] = (f"unix:{id_}", _bound(bind))
+                self._add_frontend(proxy, config.backend_of(proxy), numbers)
             if proxy.has_backend:
-                self._backends[numbers.backends[proxy.name]] = f"{name}/<NOSRV>"
-                for server in proxy.servers:
-                    slot = numbers.slots[proxy.name, server.name]
-                    self._servers[slot] = f"{name}/{one_line(server.name)}"
+                self._add_backend(proxy, numbers)
+        for proxy in leaving.frontends if leaving else ():
+            self._add_frontend(proxy, None, numbers)
+        for proxy in (*leaving.backends, *leaving.servers) if leaving else ():
+            self._add_backend(proxy, numbers)
+
+    def _add_frontend(self, proxy: Proxy, backend: Proxy | None, numbers: Numbers) -> None:
+        number = numbers.frontends[proxy.name]
+        self._frontends.pop(number, None)
+        if proxy.logs:
+            name = proxy.default_backend or proxy.name if backend is None else backend.name
+            self._frontends[number] = _Frontend(proxy, name)
+        ids = _listener_ids(proxy.binds)
+        for (index, bind), id_ in zip(enumerate(proxy.binds), ids, strict=True):
+            listener = numbers.listeners[proxy.name, index]
+            self._listeners[listener] = (f"unix:{id_}", _bound(bind))
+
+    def _add_backend(self, proxy: Proxy, numbers: Numbers) -> None:
+        name = one_line(proxy.name)
+        self._backends[numbers.backends[proxy.name]] = f"{name}/<NOSRV>"
+        for server in proxy.servers:
+            slot = numbers.slots[proxy.name, server.name]
+            self._servers[slot] = f"{name}/{one_line(configured_name(server.name))}"
 
     @property
     def frontends(self) -> dict[int, Proxy]:

@@ -36,6 +36,11 @@ class Framer:
         self._second = -1
         self._headers: list[tuple[bytes, bytes]] = []
 
+    def set_pid(self, pid: int) -> None:
+        """The pid for the lines from now on."""
+        self._pid = pid
+        self._second = -1
+
     def frame(self, level: LogLevel, body: bytes, now_ns: int) -> bytes | None:
         """`body` (one line without its end) as it is sent at `now_ns` (wall clock, ns
         since 1970), or None if the target does not want lines of this level."""

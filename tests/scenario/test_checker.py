@@ -28,7 +28,7 @@ from lbsplice.config.model import (
     ProxyKind,
     Server,
 )
-from lbsplice.health.checker import Checker
+from lbsplice.health.checker import Checker, watched
 from lbsplice.health.probes import tcp
 from lbsplice.health.target import Target
 from lbsplice.roster import Roster
@@ -249,7 +249,7 @@ def test_a_server_that_dies_is_down_after_fall_failures_and_comes_back():
             if shown[-1:] != [roster.state(key).status_text]:
                 shown.append(roster.state(key).status_text)
 
-        checker = Checker(setup, on_result, state_of=roster.state)
+        checker = Checker(watched(setup), on_result, state_of=roster.state)
         checker.start()
         await until(roster, "UP")
         server.close()

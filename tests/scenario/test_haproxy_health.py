@@ -24,7 +24,7 @@ from lbsplice.config.model import (
     ProxyKind,
     Server,
 )
-from lbsplice.health.checker import Checker
+from lbsplice.health.checker import Checker, watched
 from lbsplice.report.healthlog import Tell, render
 from lbsplice.roster import Roster
 from lbsplice.terms import AdminState
@@ -159,7 +159,7 @@ def test_a_server_that_comes_and_goes_is_told_in_the_same_words(haproxy, option)
         loop = asyncio.get_running_loop()
         roster = Roster(setup)
         checker = Checker(
-            setup,
+            watched(setup),
             lambda key, result: expected.extend(told(roster.check_result(key, result, 0.0))),
             state_of=roster.state,
         )

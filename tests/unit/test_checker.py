@@ -19,7 +19,7 @@ from lbsplice.config.model import (
     Source,
 )
 from lbsplice.errors import ConfigError
-from lbsplice.health.checker import Checker
+from lbsplice.health.checker import Checker, watched
 from lbsplice.health.judge import CheckResult
 from lbsplice.health.target import target_of
 from lbsplice.roster import Roster
@@ -65,6 +65,7 @@ def pace(setup, answers, *, seconds, draw=lambda: 0.5, admin=None, cost=0.0):
     """Run a checker against scripted answers in fake time; (time, server) of each check."""
     loop = FakeClockLoop()
     began, seen = loop.time(), []
+    spread = setup.global_.spread_checks
 
     async def run():
         roster = Roster(setup)
@@ -78,7 +79,14 @@ def pace(setup, answers, *, seconds, draw=lambda: 0.5, admin=None, cost=0.0):
         def on_result(key, result):
             roster.check_result(key, result, loop.time())
 
-        checker = Checker(setup, on_result, state_of=roster.state, probe=probe, draw=draw)
+        checker = Checker(
+            watched(setup),
+            on_result,
+            state_of=roster.state,
+            spread_checks=spread,
+            probe=probe,
+            draw=draw,
+        )
         checker.start()
         for at, key, state in admin or ():
             await asyncio.sleep(began + at - loop.time())
@@ -142,7 +150,7 @@ def test_an_error_of_ours_ends_the_checks_and_is_raised():
             raise ZeroDivisionError
 
         roster = Roster(setup)
-        checker = Checker(setup, broken, state_of=roster.state)
+        checker = Checker(watched(setup), broken, state_of=roster.state)
         task = checker.start()
         await asyncio.wait([task], timeout=5)
         assert isinstance(task.exception(), ZeroDivisionError)
@@ -151,6 +159,156 @@ def test_an_error_of_ours_ends_the_checks_and_is_raised():
         await checker.stop()
 
     asyncio.run(run())
+
+
+# ---- another configuration, another process ----
+
+
+class Bench:
+    """A checker in fake time whose probes are noted and answer after `cost` seconds."""
+
+    def __init__(self, setup, *, due=None, cost=0.0):
+        self.loop = asyncio.get_running_loop()
+        self.began = self.loop.time()
+        self.roster = Roster(setup)
+        self.cost = cost
+        self.seen = []
+        self.checker = Checker(
+            watched(setup),
+            lambda key, result: self.roster.check_result(key, result, self.loop.time()),
+            state_of=lambda key: self.roster.state(key),
+            probe=self.probe,
+            draw=lambda: 0.5,
+            due={key: self.began + at for key, at in (due or {}).items()},
+        )
+        self.checker.start()
+
+    async def probe(self, where, limit_s):
+        at = round(self.loop.time() - self.began, 3)
+        self.seen.append((at, where.address[1], round(limit_s, 3)))
+        await asyncio.sleep(min(self.cost, limit_s))
+        return PASSED
+
+    async def until(self, seconds):
+        await asyncio.sleep(self.began + seconds - self.loop.time())
+
+    def due(self):
+        return {key: round(at - self.began, 3) for key, at in self.checker.due.items()}
+
+
+def in_fake_time(run):
+    loop = FakeClockLoop()
+    try:
+        return loop.run_until_complete(run())
+    finally:
+        loop.close()
+
+
+def test_who_takes_over_goes_on_when_the_next_check_is_due():
+    setup = config(checked("s1", ("127.0.0.1", 1)), checked("s2", ("127.0.0.1", 2)))
+
+    async def run():
+        it = Bench(setup, due={("b", "s1"): 0.7, ("b", "s2"): 1.4})
+        await it.until(2.0)
+        assert it.due() == {("b", "s1"): 2.7, ("b", "s2"): 3.4}
+        await it.checker.stop()
+        return it.seen
+
+    assert in_fake_time(run) == [(0.7, 1, 2.0), (1.4, 2, 2.0)]
+
+
+@pytest.mark.parametrize(("ago", "left"), [(0.0, 2.0), (0.5, 1.5), (1.9, 0.5), (60.0, 0.5)])
+def test_a_check_that_was_under_way_is_begun_anew_with_what_is_left_of_its_time(ago, left):
+    async def run():
+        it = Bench(config(checked()), due={KEY: -ago}, cost=9)
+        await it.until(0.1)
+        assert it.due() == {KEY: -ago}, "the next to take over knows as well"
+        await it.until(left + 2.1)
+        await it.checker.stop()
+        return it.seen
+
+    assert in_fake_time(run) == [(0.0, 1, left), (left + 2.0, 1, 2.0)]
+
+
+def test_a_crash_every_second_does_not_put_a_check_off_for_ever():
+    """A silent server with `inter 2s`, asked by one process after the other."""
+
+    async def run():
+        due, results = {}, []
+        loop = asyncio.get_running_loop()
+        roster = Roster(config(checked(fall=1)))
+
+        async def silent(where, limit_s):
+            await asyncio.sleep(limit_s)
+            return FAILED
+
+        for _ in range(4):
+            checker = Checker(
+                watched(config(checked(fall=1))),
+                lambda key, result: results.append(loop.time()),
+                state_of=roster.state,
+                probe=silent,
+                due=due,
+            )
+            checker.start()
+            await asyncio.sleep(0.9)
+            due = checker.due
+            await checker.stop()
+        return results
+
+    assert len(in_fake_time(run)) == 1
+
+
+def test_a_reload_does_not_disturb_who_is_checked_as_before():
+    before = config(checked("s1", ("127.0.0.1", 1)), checked("s2", ("127.0.0.1", 2)))
+    slower = checked("s2", ("127.0.0.1", 2), inter=4000)
+    after = config(checked("s1", ("127.0.0.1", 1)), slower, checked("s3", ("127.0.0.1", 3)))
+
+    async def run():
+        it = Bench(before, due={("b", "s1"): 0.0, ("b", "s2"): 0.0}, cost=0.2)
+        await it.until(0.1)  # both are being asked
+        it.roster = Roster(after)
+        it.checker.replace(watched(after), 0)
+        await it.until(2.3)
+        await it.checker.stop()
+        return it.seen
+
+    seen = in_fake_time(run)
+    assert [at for at, port, _ in seen if port == 1] == [0.0, 2.2]
+    assert [at for at, port, _ in seen if port == 2] == [0.0, 0.1], "begun anew, then 4 s"
+    assert [port for _, port, _ in seen].count(3) == 1
+
+
+def test_who_is_not_watched_any_more_is_not_asked_and_not_remembered():
+    async def run():
+        it = Bench(config(checked("s1", ("127.0.0.1", 1)), checked("s2", ("127.0.0.1", 2))))
+        await it.until(0.1)
+        it.checker.replace(watched(config(checked("s2", ("127.0.0.1", 2)))), 0)
+        await it.until(9.0)
+        assert set(it.checker.due) == {("b", "s2")}
+        await it.checker.stop()
+        return [port for _, port, _ in it.seen]
+
+    assert in_fake_time(run).count(1) == 1
+
+
+def test_checks_that_were_stopped_go_on_where_they_were():
+    async def run():
+        it = Bench(config(checked()))
+        await it.until(0.5)
+        await it.checker.stop()
+        await it.until(1.0)
+        it.checker.start()
+        await it.until(2.5)
+        await it.checker.stop()
+        return [at for at, _, _ in it.seen]
+
+    assert in_fake_time(run) == [0.0, 2.0]
+
+
+def test_servers_that_are_leaving_are_watched_too():
+    left = config(checked("gone#4")).proxies
+    assert [each.key for each in watched(config(checked()), left)] == [KEY, ("b", "gone#4")]
 
 
 # ---- where a check goes ----

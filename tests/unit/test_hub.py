@@ -13,6 +13,7 @@ from lbsplice.config.model import (
     ProxyKind,
 )
 from lbsplice.errors import EnvironmentLacks
+from lbsplice.plan.inventory import Inventory
 from lbsplice.plan.slots import assign
 from lbsplice.report import hub as hub_module
 from lbsplice.report.hub import Hub
@@ -181,7 +182,8 @@ def test_sessions_of_a_removed_frontend_go_where_they_went(sinks):
     old = config(listen("old", tcplog=True, logs=(raw(1),)))
     new = config(listen("new", tcplog=True, logs=(raw(2),)))
     hub = hub_of(old)
-    hub.replace(new, assign(new, assign(old)))
+    after = Inventory.first(old).after(new)
+    hub.replace(new, after.numbers, after.leaving)
     hub.sessions([ended(), ended(frontend=1, backend=1, slot=1)])
     assert "] old old/s1 " in sinks[1].lines[0]
     assert "] new new/s1 " in sinks[2].lines[0]
@@ -234,3 +236,47 @@ def test_a_line_of_another_facility_to_the_same_target_is_its_own(sinks):
     hub = hub_of(config(listen(logs=(log, replace(log, facility="daemon")))))
     hub.proxy_line("www", LogLevel.NOTICE, "x")
     assert sinks[1].lines == ["<133>x", "<29>x"]
+
+
+def test_a_reload_that_has_to_make_do_keeps_the_targets_of_before(sinks):
+    old = config(listen(logs=(raw(1),)), logs=(raw(4),))
+    new = config(listen(logs=(raw(666),)), listen("new", logs=(raw(666),)), logs=(raw(666),))
+    hub = hub_of(old)
+    hub.replace(new, assign(new, assign(old)), make_do=True)
+    hub.proxy_line("www", LogLevel.NOTICE, "x")
+    hub.proxy_line("new", LogLevel.NOTICE, "nobody's")
+    hub.process_line(LogLevel.NOTICE, "y")
+    assert sinks[1].lines == ["x"]
+    assert sinks[4].lines == ["y"]
+
+
+def test_what_was_prepared_is_used(sinks):
+    setup = config(listen(logs=(raw(1),)))
+    hub = Hub(setup.global_, pid=1, clock=lambda: NOW)
+    hub.prepare(setup)
+    opened = sinks[1]
+    hub.replace(setup, assign(setup))
+    hub.proxy_line("www", LogLevel.NOTICE, "x")
+    assert opened.lines == ["x"]
+
+
+def test_another_pid_stands_in_the_lines_from_then_on(sinks):
+    hub = hub_of(config(listen(logs=(udp_log(1),))))
+    hub.proxy_line("www", LogLevel.NOTICE, "x")
+    hub.set_pid(99)
+    hub.proxy_line("www", LogLevel.NOTICE, "x")
+    assert ["[4711]" in line for line in sinks[1].lines] == [True, False]
+    assert "[99]" in sinks[1].lines[1]
+
+
+def test_servers_that_are_gone_are_told_of_where_their_backend_told(sinks):
+    old = config(listen("old", logs=(raw(1),)))
+    new = config(listen("new", logs=(raw(2),)))
+    hub = hub_of(old)
+    after = Inventory.first(old).after(new)
+    hub.replace(new, after.numbers, after.leaving)
+    hub.proxy_line("old", LogLevel.ALERT, "Server old/s1 (no longer configured) is DOWN")
+    assert len(sinks[1].lines) == 1
+    hub.replace(new, assign(new))
+    hub.proxy_line("old", LogLevel.ALERT, "nobody's")
+    assert sinks[1].closed

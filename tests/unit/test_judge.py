@@ -66,3 +66,29 @@ def test_down_needs_fall_failures_in_a_row_and_up_needs_rise_successes(rise, fal
             up, failures = True, 0
         assert 0 <= health <= judge.best(rise, fall)
         assert judge.is_up(health, rise) is up
+
+
+@pytest.mark.parametrize(
+    ("before", "health", "after", "shows"),
+    [
+        ((2, 3), 4, (5, 1), "UP"),
+        ((2, 3), 0, (5, 1), "DOWN"),
+        ((2, 3), 2, (2, 10), "UP 8/10"),  # two failures
+        ((2, 3), 2, (2, 1), "UP"),  # no failure that counts would leave it up
+        ((5, 3), 4, (2, 3), "DOWN 1/2"),  # one success is left to give
+        ((5, 3), 1, (5, 9), "DOWN 1/5"),
+    ],
+)
+def test_other_counts_turn_no_server(before, health, after, shows):
+    assert shown(judge.rescaled(health, before, after), *after) == shows
+
+
+@given(*[st.integers(1, 9)] * 4, st.data())
+def test_any_other_counts_keep_up_up_and_steady_steady(rise, fall, new_rise, new_fall, data):
+    health = data.draw(st.integers(0, judge.best(rise, fall)))
+    new = judge.rescaled(health, (rise, fall), (new_rise, new_fall))
+    assert 0 <= new <= judge.best(new_rise, new_fall)
+    assert judge.is_up(new, new_rise) == judge.is_up(health, rise)
+    if judge.is_steady(health, rise, fall):
+        assert judge.is_steady(new, new_rise, new_fall)
+    assert judge.rescaled(health, (rise, fall), (rise, fall)) == health

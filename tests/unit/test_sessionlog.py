@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 
 from lbsplice.config.model import AddressKind, Bind, Endpoint, ProxyKind
+from lbsplice.plan.inventory import Inventory
 from lbsplice.plan.slots import assign
 from lbsplice.plan.tables import NO_SLOT
 from lbsplice.report.record import PLAN_TAKEN
@@ -262,9 +263,8 @@ def test_errors_are_told_apart_only_if_asked(record, level):
 def test_sessions_of_a_removed_proxy_keep_their_names():
     old = config(listen("old", tcplog=True), listen("stays", tcplog=True))
     new = config(listen("stays", tcplog=True), listen("new", tcplog=True))
-    numbers = assign(old)
-    before = SessionLog(old, numbers)
-    after = SessionLog(new, assign(new, numbers), before)
+    inventory = Inventory.first(old).after(new)
+    after = SessionLog(new, inventory.numbers, leaving=inventory.leaving)
     texts = [
         after_date(after.line(ended(frontend=n, backend=n, slot=n, listener=n)).text)
         for n in range(3)

@@ -88,7 +88,8 @@ def test_a_server_that_comes_back_is_a_new_one():
 def test_a_slot_with_sessions_is_not_given_to_a_new_server():
     first = assign(config(listen("a", "x", "y")))
     second = assign(config(listen("a", "y")), first)
-    third = assign(config(listen("a", "y", "n")), second, slots_in_use={0})
+    taken = Numbers(slots={("a", "x#0"): 0})
+    third = assign(config(listen("a", "y", "n")), second, taken=taken)
     assert third.slots == {("a", "y"): 1, ("a", "n"): 2}
 
 
