@@ -1,32 +1,18 @@
-"""Listening sockets: made for every `bind` of a configuration, or taken over.
-
-What Linux hands down from a listening socket to the ones accepted from it (TCP_NODELAY,
-keepalive and its times, TCP_USER_TIMEOUT, TCP_MAXSEG) is set here, once, so that a worker
-spends no system call on it for each session.
-
-SO_REUSEPORT is not set, unlike HAProxy: with it a second copy started by mistake takes
-a share of the sessions in silence; without it that copy says that the port is busy. A
-port in TIME_WAIT is no obstacle (SO_REUSEADDR)."""
+"""The listening sockets of a configuration: made for every `bind`, taken over from another
+program, or kept over a reload."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import grp
 import os
-import pwd
 import socket
-import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from lbsplice.config.model import AddressKind, Bind, Config, Endpoint, Proxy
-from lbsplice.plan.sockaddr import abstract_name
-
-IP_TRANSPARENT = 19  # linux/in.h; the socket module has neither of the two
-IPV6_TRANSPARENT = 75  # linux/in6.h
-DEFAULT_BACKLOG = 1024
+from lbsplice.receivers import Address, Receiver, Refused, adjust, backlog_of, is_at, make, shared
+from lbsplice.receivers import take as take_over
+from lbsplice.socket_options import with_reason
 
 Key = tuple[str, int]
 """(frontend name, index in its `binds`)"""
@@ -38,20 +24,69 @@ class Trouble:
 
     text: str
     fatal: bool = True
+    busy: bool = False  # somebody else listens there
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One listening socket as another process of ours gets to know it."""
+
+    frontend: str
+    index: int
+    descriptor: int
+    address: Address
+    path: str | None = None
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A socket of another program, by the name it is known by there (unix sockets are
+    renamed after they were bound)."""
+
+    socket: socket.socket
+    name: str | None = None
+
+
 class Listeners:
     """The sockets of a configuration. `troubles` with a fatal one among them: do not start."""
 
-    sockets: dict[Key, socket.socket] = field(default_factory=dict)
-    troubles: list[Trouble] = field(default_factory=list)
-    _paths: list[tuple[Path, int]] = field(default_factory=list)  # and their inodes
-    _inherited: set[Key] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.troubles: list[Trouble] = []
+        self._receivers: dict[Key, Receiver] = {}
+
+    @property
+    def sockets(self) -> dict[Key, socket.socket]:
+        """By (frontend, index), in the order of the configuration."""
+        return {key: receiver.socket for key, receiver in self._receivers.items()}
 
     @property
     def failed(self) -> bool:
         return any(trouble.fatal for trouble in self.troubles)
+
+    @property
+    def busy(self) -> bool:
+        """Nothing but addresses that others listen on is in the way."""
+        fatal = [trouble for trouble in self.troubles if trouble.fatal]
+        return bool(fatal) and all(trouble.busy for trouble in fatal)
+
+    def held(self) -> tuple[Held, ...]:
+        """For another process, in the order of `sockets`."""
+        return tuple(
+            Held(*key, each.socket.fileno(), each.address, each.path, each.inode)
+            for key, each in self._receivers.items()
+        )
+
+    @classmethod
+    def of(cls, held: Sequence[Held]) -> Listeners:
+        """Those of another process; their descriptors are ours from now on."""
+        listeners = cls()
+        for each in held:
+            sock = socket.socket(fileno=each.descriptor)
+            listeners._receivers[(each.frontend, each.index)] = Receiver(
+                sock, each.address, each.path, each.inode
+            )
+        return listeners
 
     def retire(self) -> None:
         """Listen no more, while workers may still know the descriptors: each number goes
@@ -61,287 +96,168 @@ class Listeners:
         Inherited sockets stay open till the end: their owner may want to go on with them,
         and what connects meanwhile waits for it."""
         with socket.socket() as nothing:
-            for key, listener in self.sockets.items():
-                if key not in self._inherited:
-                    os.dup2(nothing.fileno(), listener.fileno(), inheritable=False)
+            for receiver in self._receivers.values():
+                if not receiver.inherited:
+                    os.dup2(nothing.fileno(), receiver.socket.fileno(), inheritable=False)
         self._remove_paths()
 
     def close(self) -> None:
         """Close all sockets and remove the paths of unix sockets that are still ours."""
-        for listener in self.sockets.values():
-            listener.close()
-        self.sockets.clear()
         self._remove_paths()
+        self.forget()
+
+    def forget(self) -> None:
+        """Close our copies only: another process goes on to listen."""
+        for receiver in self._receivers.values():
+            receiver.socket.close()
+        self._receivers.clear()
 
     def _remove_paths(self) -> None:
-        for path, inode in self._paths:
-            # gone, replaced, beyond a chroot or above our rights: not ours to remove
-            with contextlib.suppress(OSError):
-                if path.lstat().st_ino == inode:
-                    path.unlink()
-        self._paths.clear()
+        for receiver in self._receivers.values():
+            receiver.remove_path()
 
 
-class _Refused(Exception):
-    """A step of one bind that failed: what was tried, and the system's answer."""
-
-    def __init__(self, step: str, why: OSError | str) -> None:
-        super().__init__(step)
-        self.step = step
-        self.why = why
-
-
-def open_listeners(config: Config, maxconn: int) -> Listeners:
+def open_listeners(
+    config: Config, maxconn: int, offered: Sequence[Offered] = (), *, beside: bool = False
+) -> Listeners:
     """Bind and listen for every `bind` of every enabled proxy. `maxconn` is the process's,
-    the last resort for a backlog. All troubles are collected; nothing is raised."""
+    the last resort for a backlog. All troubles are collected; nothing is raised.
+
+    Sockets that are `offered` stay the caller's; where one is bound as a `bind` wants it, a
+    copy of it is used. With `beside`, addresses may be shared with whoever allows it."""
     listeners = Listeners()
-    for proxy in config.proxies:
-        if proxy.disabled or not proxy.has_frontend:
-            continue
-        for index, bind in enumerate(proxy.binds):
-            _open_one(listeners, proxy, index, bind, maxconn)
+    left = list(offered)
+    for proxy, index, bind in _binds(config):
+        found = next((each for each in left if is_at(each.socket, bind, each.name)), None)
+        if found is not None:
+            left.remove(found)
+            more = sum(is_at(each.socket, bind, each.name) for each in left)
+            if more:
+                text = f"the old process has {more} more sockets there (shards); connections "
+                text += "that wait in them are reset when it stops"
+                listeners.troubles.append(Trouble(_tell(proxy, bind, text), fatal=False))
+        _open_one(listeners, proxy, index, bind, maxconn, offered=found, beside=beside)
     return listeners
 
 
-def backlog_of(proxy: Proxy, bind: Bind, maxconn: int) -> int:
-    """The length of the accept queue asked for (the kernel caps it at somaxconn)."""
-    return (
-        bind.backlog or proxy.backlog or bind.maxconn or proxy.maxconn or maxconn or DEFAULT_BACKLOG
-    )
+def reopen(config: Config, previous: Listeners, maxconn: int) -> Listeners:
+    """For a reload: the same socket, with the new options, wherever `previous` has one of
+    that address, under whatever name; new ones for the rest.
+
+    When it `failed`, it has no sockets, and nothing has changed. Otherwise use `previous`
+    no more: close what `retired` returns once nobody accepts from it."""
+    listeners = Listeners()
+    left: dict[Address, list[Receiver]] = {}
+    for receiver in previous._receivers.values():
+        left.setdefault(receiver.address, []).append(receiver)
+    kept: list[tuple[Receiver, Proxy, Bind]] = []
+    missing: list[tuple[Proxy, int, Bind]] = []
+    places: dict[Key, Receiver | None] = {}
+    for proxy, index, bind in _binds(config):
+        same = left.get(address) if (address := _address_of(bind)) is not None else None
+        if same:
+            kept.append((same.pop(0), proxy, bind))
+            places[(proxy.name, index)] = kept[-1][0]
+        else:
+            missing.append((proxy, index, bind))
+            places[(proxy.name, index)] = None
+    leaving = [receiver for some in left.values() for receiver in some]
+    for proxy, index, bind in missing:
+        _open_one(listeners, proxy, index, bind, maxconn, leaving=leaving)
+    if listeners.failed:
+        listeners.close()
+        return listeners
+    for receiver, proxy, bind in kept:
+        notes: list[str] = []
+        adjust(receiver, proxy, bind, backlog_of(proxy, bind, maxconn), notes)
+        listeners.troubles += [Trouble(_tell(proxy, bind, note), fatal=False) for note in notes]
+    opened = listeners._receivers
+    listeners._receivers = {key: receiver or opened[key] for key, receiver in places.items()}
+    return listeners
 
 
-def _open_one(listeners: Listeners, proxy: Proxy, index: int, bind: Bind, maxconn: int) -> None:
+def retired(previous: Listeners, current: Listeners) -> Listeners:
+    """Those of `previous` that `current` does not go on with (after a reload that was
+    refused later on: the new ones, with the two the other way round)."""
+    listeners = Listeners()
+    staying = {id(receiver.socket) for receiver in current._receivers.values()}
+    for key, receiver in previous._receivers.items():
+        if id(receiver.socket) not in staying:
+            listeners._receivers[key] = receiver
+    return listeners
+
+
+def _binds(config: Config) -> Iterator[tuple[Proxy, int, Bind]]:
+    for proxy in config.proxies:
+        if not proxy.disabled and proxy.has_frontend:
+            for index, bind in enumerate(proxy.binds):
+                yield proxy, index, bind
+
+
+def _open_one(
+    listeners: Listeners,
+    proxy: Proxy,
+    index: int,
+    bind: Bind,
+    maxconn: int,
+    *,
+    offered: Offered | None = None,
+    beside: bool = False,
+    leaving: Sequence[Receiver] = (),
+) -> None:
     backlog = backlog_of(proxy, bind, maxconn)
     notes: list[str] = []
     try:
-        kind = bind.endpoint.kind
-        if kind is AddressKind.FD:
-            listener = _inherit(bind)
-        elif kind is AddressKind.UNIX:
-            listener = _listen_on_path(bind, backlog, listeners._paths)
-        elif kind is AddressKind.ABSTRACT:
-            listener = _listen_on_abstract(bind)
+        if offered is not None:
+            receiver = take_over(offered.socket, proxy, bind, backlog, notes)
         else:
-            listener = _bind_tcp(bind, notes)
-        try:
-            listener.setblocking(False)
-            if listener.family in (socket.AF_INET, socket.AF_INET6):
-                _set_inherited_options(listener, proxy, bind, notes)
-            try:
-                listener.listen(backlog)
-            except OSError as why:
-                raise _Refused("cannot listen to socket", why) from why
-        except BaseException:
-            listener.close()
-            raise
-    except _Refused as refused:
-        listeners.troubles.append(Trouble(_tell(proxy, bind, refused.step, refused.why)))
+            receiver = _make(proxy, bind, backlog, notes, beside, leaving)
+    except Refused as refused:
+        busy = isinstance(refused.why, OSError) and refused.why.errno == errno.EADDRINUSE
+        text = _tell(proxy, bind, refused.step, refused.why)
+        listeners.troubles.append(Trouble(text, busy=busy))
     else:
-        listeners.sockets[(proxy.name, index)] = listener
-        if bind.endpoint.kind is AddressKind.FD:
-            listeners._inherited.add((proxy.name, index))
+        listeners._receivers[(proxy.name, index)] = receiver
     listeners.troubles += [Trouble(_tell(proxy, bind, note), fatal=False) for note in notes]
 
 
-@contextlib.contextmanager
-def _step(what: str) -> Iterator[None]:
+def _make(
+    proxy: Proxy,
+    bind: Bind,
+    backlog: int,
+    notes: list[str],
+    beside: bool,
+    leaving: Sequence[Receiver],
+) -> Receiver:
     try:
-        yield
-    except OSError as why:
-        raise _Refused(what, why) from why
-
-
-@contextlib.contextmanager
-def _released_on_error(sock: socket.socket) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        sock.close()
-        raise
-
-
-# ---- the kinds of address ----
-
-
-def _inherit(bind: Bind) -> socket.socket:
-    """Take a copy of a descriptor that whoever started us left open: the same one may
-    be named twice, and the original stays as it is."""
-    number = bind.endpoint.host
-    with _step(f"cannot use file descriptor '{number}'"):
-        # an own number, closed on exec; the socket's family is read from the kernel
-        copy = os.dup(int(number))
-        try:
-            sock = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
+        return make(proxy, bind, backlog, notes, beside=beside)
+    except Refused as refused:
+        near = [each for each in leaving if each.port == bind.endpoint.port]
+        busy = isinstance(refused.why, OSError) and refused.why.errno == errno.EADDRINUSE
+        if not near or not busy:
             raise
-    if sock.type != socket.SOCK_STREAM:
-        sock.close()
-        raise _Refused(f"cannot use file descriptor '{number}'", "not a stream socket")
-    return sock
+    # one of ours that is about to go is in the way: `bind :80` after `bind 127.0.0.1:80`
+    notes.clear()
+    with shared(near):
+        return make(proxy, bind, backlog, notes, beside=True)
 
 
-def _bind_tcp(bind: Bind, notes: list[str]) -> socket.socket:
-    family, address = _ip_address(bind)
-    with _step("cannot create receiving socket"):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-    with _released_on_error(sock):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6 and (bind.v6only or bind.v4v6):
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bind.v6only))
-        if bind.transparent:
-            with _step("cannot make receiving socket transparent"):
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-                else:
-                    sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
-        if bind.interface is not None:
-            # HAProxy only warns and then listens on every interface; whoever names one
-            # means that the others shall not reach it
-            with _step(f"cannot bind receiver to device '{bind.interface}'"):
-                name = bind.interface.encode() + b"\0"
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-        with _step("cannot bind socket"):
-            sock.bind(address)
-    return sock
-
-
-def _ip_address(bind: Bind) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[object, ...]]:
-    endpoint = bind.endpoint
-    port = endpoint.port or 0
-    if endpoint.kind is AddressKind.ANY:
-        return (socket.AF_INET6, ("::", port)) if bind.v4v6 else (socket.AF_INET, ("", port))
-    if endpoint.kind is AddressKind.NAME:
-        raise _Refused("cannot bind socket", f"'{endpoint.host}' was not resolved")
-    with _step("cannot bind socket"):
-        found = socket.getaddrinfo(
-            endpoint.host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )
-    family, _, _, _, address = found[0]
-    return family, address
-
-
-def _listen_on_abstract(bind: Bind) -> socket.socket:
-    with _step("cannot create receiving socket"):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _released_on_error(sock), _step("cannot bind UNIX socket"):
-        sock.bind(abstract_name(bind.endpoint.host))
-    return sock
-
-
-def _listen_on_path(bind: Bind, backlog: int, made: list[tuple[Path, int]]) -> socket.socket:
-    """Bind beside the path, set its rights, listen, and only then move it into place:
-    nobody ever meets a socket with the wrong rights or nobody behind it."""
-    path = Path(bind.endpoint.host)
-    with _step("cannot bind UNIX socket"):
-        _check_replaceable(path)
-    uid = _number_of(bind.user, bind.uid, lambda name: pwd.getpwnam(name).pw_uid, "user")
-    gid = _number_of(bind.group, bind.gid, lambda name: grp.getgrnam(name).gr_gid, "group")
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with _step("cannot create receiving socket"):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _released_on_error(sock):
-        with _step("cannot bind UNIX socket"), contextlib.suppress(FileNotFoundError):
-            beside.unlink()
-        with _step("cannot bind UNIX socket"):
-            sock.bind(str(beside))
-        try:
-            with _step("cannot change UNIX socket ownership"):
-                if uid is not None or gid is not None:
-                    os.chown(beside, -1 if uid is None else uid, -1 if gid is None else gid)
-                if bind.mode is not None:
-                    beside.chmod(bind.mode)
-            with _step("cannot listen to socket"):
-                sock.listen(backlog)
-            with _step("cannot bind UNIX socket"):
-                inode = beside.lstat().st_ino
-                beside.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
-    made.append((path, inode))
-    return sock
-
-
-def _check_replaceable(path: Path) -> None:
-    """Raise OSError if something other than a socket that nobody serves is there."""
+def _address_of(bind: Bind) -> Address | None:
     try:
-        kind = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(kind):
-        raise FileExistsError(errno.EEXIST, "The path is taken by something that is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            return
-        except BlockingIOError:
-            pass  # somebody listens, with a full queue
-        except PermissionError:
-            return  # above our rights to ask; the rename will say
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _number_of(
-    name: str | None, number: int | None, look_up: Callable[[str], int], what: str
-) -> int | None:
-    if name is None:
-        return number
-    try:
-        return look_up(name)
-    except KeyError:
-        raise _Refused(f"cannot change UNIX socket ownership to {what} '{name}'", "unknown") from (
-            None
-        )
-
-
-# ---- options ----
-
-
-def _set_inherited_options(sock: socket.socket, proxy: Proxy, bind: Bind, notes: list[str]) -> None:
-    tcp = socket.IPPROTO_TCP
-    options: list[tuple[str, int, int, int | None]] = [
-        ("cannot set TCP_NODELAY", tcp, socket.TCP_NODELAY, 1),
-        (f"cannot set MSS to {bind.mss}", tcp, socket.TCP_MAXSEG, bind.mss),
-        ("cannot set TCP User Timeout", tcp, socket.TCP_USER_TIMEOUT, bind.tcp_ut),
-        ("cannot enable DEFER_ACCEPT", tcp, socket.TCP_DEFER_ACCEPT, int(bind.defer_accept)),
-    ]
-    if not bind.defer_accept:
-        options.pop()
-    if proxy.smart_accept:
-        # no acknowledgment of the request alone: the answer will carry it
-        options.append(("cannot delay acknowledgments", tcp, socket.TCP_QUICKACK, 0))
-    keepalive = proxy.client_keepalive
-    if keepalive.enabled:
-        options += [
-            ("cannot enable keepalive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-            ("cannot set keepalive idle time", tcp, socket.TCP_KEEPIDLE, keepalive.idle),
-            ("cannot set keepalive interval", tcp, socket.TCP_KEEPINTVL, keepalive.interval),
-            ("cannot set keepalive count", tcp, socket.TCP_KEEPCNT, keepalive.count),
-        ]
-    for what, level, option, value in options:
-        if value is None:
-            continue
-        try:
-            sock.setsockopt(level, option, value)
-        except OSError as why:
-            notes.append(f"{what} ({why.strerror})")
+        return Address.of(bind)
+    except Refused:
+        return None  # `make` tells
 
 
 # ---- words ----
 
 
 def _tell(proxy: Proxy, bind: Bind, step: str, why: OSError | str | None = None) -> str:
-    said = ""
-    if why is not None:
-        said = f" ({why if isinstance(why, str) else why.strerror})"
     place = f"[{bind.place.file}:{bind.place.line}]"
     unix = bind.endpoint.kind in (AddressKind.UNIX, AddressKind.ABSTRACT)
     address = f"[{show(bind.endpoint)}]" if unix else f"for [{show(bind.endpoint)}]"
-    return f"Binding {place} for proxy {proxy.name}: {step}{said} {address}{_help(bind, why)}"
+    tried = with_reason(step, why)
+    return f"Binding {place} for proxy {proxy.name}: {tried} {address}{_help(bind, why)}"
 
 
 def _help(bind: Bind, why: OSError | str | None) -> str:
@@ -354,6 +270,8 @@ def _help(bind: Bind, why: OSError | str | None) -> str:
         return "; another program listens there"
     if number == errno.EACCES and 0 < port < 1024:
         return "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+    if number == errno.EBADF and bind.endpoint.kind is AddressKind.FD:
+        return "; nobody handed it to us (a systemd .socket unit hands over fd@3 and on)"
     if number == errno.EPERM and bind.transparent:
         return "; `transparent` needs root or CAP_NET_ADMIN"
     if number == errno.EADDRNOTAVAIL:

@@ -5,6 +5,8 @@ text is one line that says what would help."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import grp
 import os
 import pwd
@@ -12,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +23,44 @@ from lbsplice.config.model import Global
 from lbsplice.errors import EnvironmentLacks
 
 _PROGRAM = "[lbsplice.main()]"
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15  # linux/prctl.h
+_CLOSE_RANGE = 436  # its system call number, the same on all machines
+_LAST_DESCRIPTOR = (1 << 32) - 1
+
+
+def set_name(name: str) -> None:
+    """What ps and /proc show as this process's name (15 characters)."""
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def raise_core_limit() -> None:
+    """`set-dumpable`, before the rights are given up: a core dump may be of any size."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    for limit in (resource.RLIM_INFINITY, hard):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+            return
+
+
+def allow_core_dumps() -> None:
+    """`set-dumpable`, after a change of user, which forbids core dumps. Where they go is
+    kernel.core_pattern's to say."""
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def how_it_ended(status: int) -> str:
+    """The end of a child as its wait status tells it: `was killed by signal 9 (SIGKILL)`."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"
+    return f"was killed by signal {-code} ({name})"
 
 
 def usable_cpus() -> int:
@@ -75,6 +116,31 @@ def leave_streams(null: int) -> None:
         os.dup2(null, number)
 
 
+def move_up(descriptor: int, floor: int) -> int:
+    """A copy of the descriptor at the first free number from `floor` on."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, floor)
+
+
+def close_descriptors_but(kept: Iterable[int]) -> None:
+    """Close all others. Of objects that own one of those nothing may be used any more,
+    nor may they be freed: a number is soon somebody else's."""
+    first = 0
+    for number in sorted(set(kept)):
+        if number > first:
+            _close_range(first, number - 1)
+        first = number + 1
+    _close_range(first, _LAST_DESCRIPTOR)
+
+
+def _close_range(first: int, last: int) -> None:
+    numbers = ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0)
+    if _libc.syscall(_CLOSE_RANGE, *numbers) == 0:
+        return
+    # Linux before 5.9, or a filter of system calls
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(first, min(last + 1, limit))
+
+
 def raise_descriptor_limit(ulimit_n: int | None) -> int:
     """Raise RLIMIT_NOFILE to `ulimit-n`, or to what the hard limit allows, and return it.
 
@@ -99,6 +165,11 @@ def raise_descriptor_limit(ulimit_n: int | None) -> int:
                 "CAP_SYS_RESOURCE."
             ) from why
     return wanted
+
+
+def descriptor_limit() -> int:
+    """RLIMIT_NOFILE as it is."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _most_descriptors() -> int:
@@ -241,10 +312,16 @@ class Detachment:
         # now: a chroot that comes next may have no /dev/null
         return cls(told, os.open(os.devnull, os.O_RDWR))
 
+    @property
+    def null(self) -> int:
+        """/dev/null, for those who leave the starter's streams beside this process."""
+        return self._null
+
     def succeed(self) -> None:
         """Let the starter go, and leave its streams."""
         leave_streams(self._null)
         os.close(self._null)
+        self._null = -1
         self._tell(0)
 
     def fail(self, status: int) -> None:

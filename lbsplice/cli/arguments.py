@@ -4,9 +4,10 @@ letters long (`-db`, `-Ws`), or carry their value with them (`-dMno-merge`)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lbsplice.errors import LbspliceError
+from lbsplice.migration import Predecessors
 
 
 class UsageError(LbspliceError):
@@ -38,6 +39,7 @@ class Arguments:
     proxy_maxconn: int | None = None  # -N
     local_peer: str | None = None  # -L
     directory: str | None = None  # -C
+    before: Predecessors = field(default_factory=Predecessors)  # -sf, -st, -x
 
 
 _Take = Callable[[Arguments, str], Arguments]
@@ -68,6 +70,10 @@ def _file(arguments: Arguments, value: str) -> Arguments:
     return replace(arguments, files=(*arguments.files, value))
 
 
+def _socket(arguments: Arguments, value: str) -> Arguments:
+    return replace(arguments, before=replace(arguments.before, socket=value))
+
+
 _FLAGS: dict[str, _Take] = {
     "-c": _flag(check=True),
     "-v": _flag(version=1),
@@ -90,7 +96,11 @@ _VALUES: dict[str, _Take] = {
     "-N": _count("-N", "proxy_maxconn"),
     "-L": _text("local_peer"),
     "-C": _text("directory"),
+    "-x": _socket,
 }
+
+_PIDS = {"-sf": "finish", "-st": "terminate"}
+"""Words that all numbers behind them belong to, which may be none."""
 
 _HARMLESS = {
     "-de": "epoll is the only way lbsplice waits",
@@ -108,9 +118,6 @@ _HARMLESS = {
 _HARMLESS_PREFIXES = ("-dM",)  # memory debugging of HAProxy's own allocator
 
 _UNSUPPORTED = {
-    "-sf": "finishing an old process",
-    "-st": "terminating an old process",
-    "-x": "taking listening sockets from a running process",
     "-S": "the master's command socket",
     "-m": "limiting memory",
     "-dr": "ignoring names that do not resolve",
@@ -142,9 +149,22 @@ def parse(words: Sequence[str]) -> Arguments:
             if not rest:
                 raise UsageError(f"'{word}' needs a value")
             arguments = _VALUES[word](arguments, rest.pop(0))
+        elif word in _PIDS:
+            arguments = _with_pids(arguments, _PIDS[word], rest)
         elif word not in _HARMLESS and not word.startswith(_HARMLESS_PREFIXES):
             raise _refusal(word)
     return arguments
+
+
+def _with_pids(arguments: Arguments, field: str, rest: list[str]) -> Arguments:
+    """Take the numbers at the beginning of `rest`."""
+    pids = []
+    while rest and rest[0].isascii() and rest[0].isdigit():
+        pids.append(int(rest.pop(0)))
+    if 0 in pids:
+        raise UsageError("0 is not the number of a process")
+    before = replace(arguments.before, **{field: tuple(pids)})  # type: ignore[arg-type]
+    return replace(arguments, before=before)
 
 
 def _refusal(word: str) -> LbspliceError:
@@ -161,7 +181,8 @@ def _refusal(word: str) -> LbspliceError:
 
 USAGE = """\
 Usage : lbsplice [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpconn> ]
-        [ -p <pidfile> ] [ -C <dir> ] [-- <cfgfile>*]
+        [ -p <pidfile> ] [ -C <dir> ] [ -x <socket> ] [ -sf|-st <pid>* ]
+        [-- <cfgfile>*]
         -v displays version ; -vv shows known build options.
         -d stays in the foreground and says more ; -db only stays in the foreground.
         -V enters verbose mode (disables quiet mode)
@@ -175,6 +196,9 @@ Usage : lbsplice [-f <cfgfile|cfgdir>]* [ -vdVD ] [ -n <maxconn> ] [ -N <maxpcon
         -N sets the default, per-proxy maximum # of connections
         -L set local peer name (default to hostname)
         -p writes the pid to this file (with -D, -W, -Ws or `daemon`)
+        -x takes the listening sockets of the process with this stats socket
+        -sf ends these processes once we serve, each after its last session
+        -st ends these processes once we serve, at once
         -dW fails if any warning is emitted
         -de -dp -dS -dG -dR -dV -dI -dZ -dF -dM[...] are accepted and change nothing
 """

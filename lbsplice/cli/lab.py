@@ -5,43 +5,41 @@ What plays them is imported when one is played: the netlink library would make e
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
-from lbsplice.errors import LbspliceError
+from lbsplice.cli.lab_keepalive import keepalive
+from lbsplice.cli.lab_parts import in_turn, json_option, leave, proxy_option
+from lbsplice.cli.lab_reload import reload
+from lbsplice.errors import UnitError
+from lbsplice.lab.crash_scene import CrashSettings
 from lbsplice.lab.scene import Case, Fault, Proxy, Settings
+from lbsplice.units import parse_size
 
 if TYPE_CHECKING:
+    from lbsplice.lab.crash_show import CrashShow
     from lbsplice.lab.timeline import Show
 
-_INTERRUPTED = 128 + signal.SIGINT
-_TERMINATED = 128 + signal.SIGTERM
+_LARGEST_TRANSFER = 1 << 40
 
 
 @click.group()
 def lab() -> None:
-    """Scenes in network namespaces that show what a failure does to sessions.
+    """Scenes that show, on this machine, what a failure does to sessions.
 
     \b
-    Example:
+    Examples:
       sudo lbsplice lab failover
+      sudo lbsplice lab keepalive --proxy both
+      sudo lbsplice lab reload --proxy both
+      lbsplice lab crash
     """
 
 
 @lab.command()
-@click.option(
-    "--proxy",
-    type=click.Choice([proxy.value for proxy in Proxy]),
-    default=Proxy.LBSPLICE.value,
-    show_default=True,
-    help="Which proxy plays the balancer.",
-)
+@proxy_option
 @click.option(
     "--how",
     type=click.Choice([fault.value for fault in Fault]),
@@ -82,7 +80,7 @@ def lab() -> None:
     metavar="SECONDS",
     help="How long a silent session is watched before it counts as hanging.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@json_option
 @click.pass_context
 def failover(
     context: click.Context,
@@ -113,17 +111,92 @@ def failover(
       sudo lbsplice lab failover --proxy haproxy --how far-drop
       sudo lbsplice lab failover --action --fall 3 --json
     """
-    settings = Settings(Proxy(proxy), Fault(how), fall, inter, watch)
     cases = _cases(action, back_in_time)
+
+    def play(one: Proxy) -> bool:
+        return _play_all(Settings(one, Fault(how), fall, inter, watch), cases, _show(as_json))
+
+    leave(context, in_turn(proxy, play))
+
+
+def _size(context: click.Context, parameter: click.Parameter, text: str) -> int:
     try:
-        with _ended_by_sigterm():
-            held = _play_all(settings, cases, _show(as_json))
-    except LbspliceError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("interrupted; the lab is taken down", err=True)
-        context.exit(_INTERRUPTED)
-    context.exit(0 if held else 1)
+        size = parse_size(text, _LARGEST_TRANSFER)
+    except UnitError as error:
+        raise click.BadParameter(str(error)) from error
+    if not size:
+        raise click.BadParameter("there has to be something to transfer")
+    return size
+
+
+@lab.command()
+@proxy_option
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The time between two kills, give or take a fifth.",
+)
+@click.option(
+    "--size",
+    callback=_size,
+    default="512m",
+    show_default=True,
+    metavar="BYTES",
+    help="What is transferred each way; k, m and g may follow.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, 86_400),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the transfer takes: it is sent at an even rate.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Decides the bytes, the moments of the kills and their signals.",
+)
+@json_option
+@click.pass_context
+def crash(
+    context: click.Context,
+    proxy: str,
+    every: float,
+    size: int,
+    seconds: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Kill the proxy's worker again and again and see what its sessions notice.
+
+    Bytes go through the proxy to a server and come back, with a checksum at both ends; a second
+    session gets a line answered every 20 ms; a third is idle until the end. Meanwhile the worker
+    process is killed, with SIGKILL, SIGSEGV, SIGABRT or SIGBUS. lbsplice loses nothing and the
+    table tells how long each kill was felt; HAProxy (as master and worker) loses all sessions at
+    the first kill.
+
+    The exit status is 0 only if what should happen happened. All is on loopback: root is not
+    needed.
+
+    \b
+    Examples:
+      lbsplice lab crash
+      lbsplice lab crash --every 0.3 --seconds 60 --size 10g --seed 7
+      lbsplice lab crash --proxy haproxy
+    """
+    if seconds < 2 * every:
+        raise click.UsageError("nobody would be killed: --seconds has to be twice --every or more")
+
+    def play(one: Proxy) -> bool:
+        return _play_crash(CrashSettings(one, every, size, seconds, seed), _crash_show(as_json))
+
+    leave(context, in_turn(proxy, play))
 
 
 def _cases(action: bool | None, back_in_time: bool) -> list[Case]:
@@ -166,15 +239,29 @@ def _play_all(settings: Settings, cases: list[Case], show: Show) -> bool:
     return all(result.held for result in results)
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the command the way Ctrl-C does: from inside, with everything taken down."""
+def _crash_show(as_json: bool) -> CrashShow:
+    from rich.console import Console
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(_TERMINATED)
+    from lbsplice.lab.crash_show import JsonCrashShow, PlainCrashShow, TerminalCrashShow
 
-    before = signal.signal(signal.SIGTERM, end)
+    if as_json:
+        return JsonCrashShow(sys.stdout)
+    console = Console()
+    return TerminalCrashShow(console) if console.is_terminal else PlainCrashShow(sys.stdout)
+
+
+def _play_crash(settings: CrashSettings, show: CrashShow) -> bool:
+    from lbsplice.lab.crash import play_crash
+    from lbsplice.lab.proxies import version
+
+    show.opens(settings, version(settings.proxy))
     try:
-        yield
+        result = play_crash(settings, show.happens, show.moves)
+        show.closes(result)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        show.leaves()
+    return result.held
+
+
+lab.add_command(keepalive)
+lab.add_command(reload)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import click
 
+import lbsplice.program  # noqa: F401 - it remembers how we were started
 from lbsplice import __version__
 from lbsplice.cli.check import check
+from lbsplice.cli.control import reload, upgrade
 from lbsplice.process import stop_quietly_while_starting
 
 _OWN_OPTIONS = ("--help", "--version")
@@ -33,13 +35,25 @@ class _Commands(click.Group):
     for, so that a service starts without them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "lab"])
+        return sorted([*super().list_commands(ctx), "lab", "lint", "rescue", "sysctl"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "lab":
             from lbsplice.cli.lab import lab
 
             return lab
+        if cmd_name == "lint":
+            from lbsplice.cli.lint import lint
+
+            return lint
+        if cmd_name == "rescue":
+            from lbsplice.cli.rescue import rescue
+
+            return rescue
+        if cmd_name == "sysctl":
+            from lbsplice.cli.sysctl import sysctl
+
+            return sysctl
         return super().get_command(ctx, cmd_name)
 
 
@@ -54,6 +68,7 @@ def commands() -> None:
       lbsplice check lb.cfg
       lbsplice run -f lb.cfg
       lbsplice -Ws -f /etc/haproxy/haproxy.cfg -p /run/lbsplice.pid
+      lbsplice reload
     """
 
 
@@ -65,6 +80,7 @@ def run(words: tuple[str, ...]) -> None:
     \b
     Example:
       lbsplice run -db -f lb.cfg
+      lbsplice run -D -f lb.cfg -x /run/haproxy.sock -sf $(cat /run/haproxy.pid)
     \b
     -f FILE|DIR   configuration, repeatable; of a directory all *.cfg, sorted
     -c            check only: exit status 0 valid, 1 not; with -V says so
@@ -76,6 +92,9 @@ def run(words: tuple[str, ...]) -> None:
     -n N, -N N    sessions of the process; of each proxy that says nothing
     -L NAME       local peer name
     -C DIR        change to this directory first
+    -x SOCKET     take over the listening sockets of a running HAProxy (its stats socket)
+    -sf PID...    then end these processes, each after its last session
+    -st PID...    then end these processes at once
     -V, -q        say more; say nothing
     -dW           warnings are errors
     -v, -vv       versions; and what is built in
@@ -87,7 +106,17 @@ def run(words: tuple[str, ...]) -> None:
     sys.exit(run_words(words))
 
 
+@commands.command(cls=_HaproxyCommand, hidden=True)
+def trial(words: tuple[str, ...]) -> None:
+    """For another lbsplice, which wants to become this one."""
+    from lbsplice.cli.trial import run as try_words
+
+    try_words(list(words))
+
+
 commands.add_command(check)
+commands.add_command(reload)
+commands.add_command(upgrade)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -6,22 +6,23 @@ and a stop signal that comes early is answered in order."""
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lbsplice.cli import version
 from lbsplice.cli.arguments import USAGE, Arguments, Unsupported, UsageError, parse
+from lbsplice.cli.reading import enter, read, with_states
 from lbsplice.config.conditions import evaluate
-from lbsplice.config.files import read_sources
-from lbsplice.config.messages import Message, Severity
 from lbsplice.config.model import Config
-from lbsplice.config.parse import parse as parse_config
 from lbsplice.console import Console
-from lbsplice.errors import ConfigError, EnvironmentLacks, LbspliceError
+from lbsplice.errors import ConfigError, LbspliceError
 from lbsplice.process import hold_standard_streams
-from lbsplice.resolve import resolve
-from lbsplice.supervisor import Service, Settings, Share
-from lbsplice.supervisor import run as supervise
+
+if TYPE_CHECKING:
+    from lbsplice.dataplane.worker import Workers
+    from lbsplice.journal import Journal
+    from lbsplice.operations import Reading
+    from lbsplice.service import Finish, Service, Share, Succession
 
 
 def run(words: Sequence[str]) -> int:
@@ -60,29 +61,45 @@ def _test_condition(condition: str, console: Console) -> int:
 
 
 def _run_files(arguments: Arguments, console: Console) -> int:
-    _set_environment(arguments)
     try:
-        if arguments.directory is not None:
-            _change_directory(arguments.directory)
-        config, warned = _read(arguments.files, console)
+        enter(arguments)
+        environment = dict(os.environ)  # as it is before `setenv` and its kin
+        found = with_states(read(arguments))
     except ConfigError as why:
         console.alert(f"config : {why}")
         return 1
     except LbspliceError as why:
         console.alert(str(why))
         return 1
+    console.show(found.messages)
+    config = found.config
     if config is None:
         return 1
-    if warned and (arguments.zero_warning or config.global_.zero_warning):
-        console.alert("config : Some warnings were found and 'zero-warning' is set. Aborting.")
+    if found.warned and (arguments.zero_warning or config.global_.zero_warning):
+        console.alert(_WARNED)
         return 1
     if arguments.check:
         if not arguments.quiet:
-            if warned:
+            if found.warned:
                 print("Warnings were found.")
             if arguments.verbose:
                 print("Configuration file is valid")
         return 0
+    return _serve(config, arguments, environment, console)
+
+
+_WARNED = "config : Some warnings were found and 'zero-warning' is set. Aborting."
+
+
+def _serve(
+    config: Config, arguments: Arguments, environment: dict[str, str], console: Console
+) -> int:
+    # Now, so that no worker process has to: a successor shall be at work in no time.
+    import lbsplice.orchestrator
+    import lbsplice.report.hub  # noqa: F401
+    from lbsplice.launch import run as launch
+    from lbsplice.startup import Settings
+
     settings = Settings(
         daemon=arguments.daemon,
         foreground=arguments.foreground,
@@ -93,50 +110,47 @@ def _run_files(arguments: Arguments, console: Console) -> int:
         pidfile=arguments.pidfile,
         maxconn=arguments.maxconn,
         proxy_maxconn=arguments.proxy_maxconn,
+        files=arguments.files,
+        before=arguments.before,
     )
-    return supervise(config, settings, console, assemble)
+    return launch(config, settings, console, assemble, lambda: _read_again(arguments, environment))
 
 
-def _read(files: Sequence[str], console: Console) -> tuple[Config | None, bool]:
-    """The configuration, or None after its errors were told; and whether there were warnings."""
-    outcome = parse_config(read_sources(files), os.environ)
-    console.show(outcome.messages)
-    if outcome.config is None:
-        return None, _has_warning(outcome.messages)
-    resolved = resolve(outcome.config)
-    console.show(resolved.messages)
-    return resolved.config, _has_warning((*outcome.messages, *resolved.messages))
+def _read_again(arguments: Arguments, environment: dict[str, str]) -> Reading:
+    """For a reload, in a process of its own."""
+    from lbsplice.operations import Reading
 
-
-def _has_warning(messages: Sequence[Message]) -> bool:
-    return any(message.severity is Severity.WARNING for message in messages)
-
-
-def _set_environment(arguments: Arguments) -> None:
-    """What HAProxy lets a configuration ask of the way it was started."""
-    os.environ["HAPROXY_LOCALPEER"] = arguments.local_peer or socket.gethostname()
-    os.environ["HAPROXY_CFGFILES"] = ";".join(arguments.files)
-    if arguments.master:
-        os.environ["HAPROXY_MWORKER"] = "1"
-
-
-def _change_directory(path: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     try:
-        os.chdir(path)
-    except OSError as why:
-        raise EnvironmentLacks(f"Could not change to directory {path} : {why.strerror}") from why
+        found = read(arguments)
+    except ConfigError as why:
+        return Reading(None, (), f"config : {why}")
+    except LbspliceError as why:
+        return Reading(None, (), str(why))
+    config = found.config
+    if found.warned and config and (arguments.zero_warning or config.global_.zero_warning):
+        return Reading(None, found.messages, _WARNED)
+    return Reading(config, found.messages)
 
 
-def assemble(config: Config, share: Share) -> Service:
-    """The real service: workers, checks and the log."""
+def assemble(config: Config, share: Share) -> Finish:
+    """The real service: checks, decisions and the log around the relay threads."""
     from lbsplice.orchestrator import Orchestrator
     from lbsplice.report.hub import Hub
 
-    return Orchestrator(
-        config,
-        share.sockets,
-        Hub(config.global_, pid=share.pid, aloud=share.aloud),
-        threads=share.threads,
-        maxconn=share.maxconn,
-        max_pipes=share.max_pipes,
-    )
+    hub = Hub(config.global_, pid=share.pid, aloud=share.aloud)
+    hub.prepare(config)
+
+    def finish(workers: Workers, journal: Journal, succession: Succession | None) -> Service:
+        return Orchestrator(
+            config,
+            share.sockets,
+            hub,
+            workers=workers,
+            journal=journal,
+            maxconn=share.maxconn,
+            succession=succession,
+        )
+
+    return finish

@@ -20,6 +20,7 @@ import pytest
 from tests.support.addresses import Names
 from tests.support.command import environment, wait_until
 from tests.support.peers import Peer, connected
+from tests.support.program import family
 from tests.support.sidebyside import LISTEN, PROGRAMS, haproxy_is_the_oracle, tcp_states
 from tests.support.waiting import SOON_S
 
@@ -101,14 +102,19 @@ class Program:
     def close(self) -> None:
         for process in self._started:
             if process.poll() is None:
-                process.kill()
+                kill_all(process.pid)
             process.communicate()
         for peer in self._peers:
             peer.closes()
         for daemon in self._own:
-            with suppress(psutil.NoSuchProcess):
-                daemon.kill()
+            kill_all(daemon.pid)
         self.names.close()
+
+
+def kill_all(pid: int) -> None:
+    for each in (pid, *family(pid)):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def ended(process: psutil.Process) -> bool:

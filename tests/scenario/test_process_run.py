@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.support.command import DEADLINE_S, environment, start_lbsplice, wait_until
+from tests.support.program import WORKER, family
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
 
@@ -71,8 +72,10 @@ def run(tmp_path):
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
+        members = list(family(process.pid)) if process.poll() is None else []
+        for pid in (process.pid, *members):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -254,8 +257,9 @@ def test_it_serves_as_nobody_in_a_chroot(run, echo, free_port, tmp_path):
     text = config(f"bind 127.0.0.1:{free_port}", echo.port, f"chroot {jail}\n user nobody")
     process = run(text, "-db")
     with connect(free_port):
-        assert psutil.Process(process.pid).uids() == (nobody, nobody, nobody)
-        assert Path(f"/proc/{process.pid}/root").readlink() == jail
+        for pid in family(process.pid):
+            assert psutil.Process(pid).uids() == (nobody, nobody, nobody)
+            assert Path(f"/proc/{pid}/root").readlink() == jail
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
@@ -273,8 +277,9 @@ def test_a_daemon_goes_into_a_chroot_that_holds_nothing(run, echo, free_port, tm
     daemon = psutil.Process(int(pidfile.read_text()))
     try:
         connect(free_port).close()
-        streams = {Path(f"/proc/{daemon.pid}/fd/{number}").readlink().name for number in (0, 1, 2)}
-        assert streams == {"null"}
+        for pid in (daemon.pid, *family(daemon.pid)):
+            streams = {Path(f"/proc/{pid}/fd/{number}").readlink().name for number in (0, 1, 2)}
+            assert streams == {"null"}
     finally:
         daemon.send_signal(signal.SIGTERM)
         wait_until(lambda: not daemon.is_running(), "the daemon does not end")
@@ -284,7 +289,7 @@ def test_a_file_without_a_proxy_runs(run):
     process = run("global\n maxconn 10\n", "-db", "-V")
     select.select([process.stderr], [], [], DEADLINE_S)
     assert "epoll" in process.stderr.readline()
-    wait_until(lambda: len(psutil.Process(process.pid).threads()) > 1, "no worker runs")
+    wait_until(lambda: WORKER in family(process.pid).values(), "no worker runs")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0

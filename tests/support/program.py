@@ -3,6 +3,7 @@
     lb.server("a")                            a Service: a server's two listening sockets
     lb.start(f\"""... server a {lb['a']} ...\""")
     client = lb.connects("front")
+    lb.kill_worker()                          the session goes on
     ...
     lb.stops()
 
@@ -13,6 +14,7 @@ SO_REUSEADDR). Log lines come over UDP, `format short`."""
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import signal
@@ -35,6 +37,8 @@ from tests.support.waiting import wait_until
 LISTENING = 1 << 10  # the kernel's TCP_LISTEN, as a set of states
 CONNECTING = 1 << 2  # TCP_SYN_SENT
 RECEIVE_BUFFER = 8 << 20
+WORKER = "lbsplice-worker"
+VAULT = "lbsplice-vault"
 _END_OF_LOG = b"\0end"
 _FLUSH = b"\0flush"
 
@@ -202,7 +206,6 @@ class Program:
     process: subprocess.Popen[str] | None = None
     stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _ports: dict[str, socket.socket] = field(default_factory=dict)
-    _family: list[psutil.Process] = field(default_factory=list)
 
     # ---- before the start ----
 
@@ -259,8 +262,6 @@ class Program:
         )
         wanted = {*listens, *(held.getsockname()[:2] for held in self._ports.values())}
         wait_until(lambda: self._listens_on(wanted), "the program listens", DEADLINE_S)
-        self._family = [psutil.Process(self.process.pid)]
-        self._family += self._family[0].children(recursive=True)
         return self
 
     def _listens_on(self, wanted: set[tuple[str, int]]) -> bool:
@@ -275,8 +276,41 @@ class Program:
 
     @property
     def pid(self) -> int:
+        """The supervisor's: the one that is shown."""
         assert self.process is not None, "not started"
         return self.process.pid
+
+    @property
+    def worker_pid(self) -> int:
+        """The worker process's, once there is one."""
+        return self._member(WORKER)
+
+    @property
+    def vault_pid(self) -> int:
+        return self._member(VAULT)
+
+    def _member(self, name: str) -> int:
+        def found() -> list[int]:
+            now = family(self.pid)
+            pids = [pid for pid, called in now.items() if called == name]
+            return pids if len(pids) == 1 else []  # a vault is born with its worker's name
+
+        return wait_until(found, f"there is a process {name}", DEADLINE_S)[0]
+
+    def kill_worker(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Kill the worker process, and wait until its successor is ready and the vault of
+        the dead one is gone. The successor's pid."""
+        worker, vault = self.worker_pid, self.vault_pid
+        os.kill(worker, number)
+
+        def succeeded() -> list[int]:
+            now = family(self.pid)
+            new = [pid for pid, called in now.items() if called == WORKER and pid != worker]
+            vaults = [pid for pid, called in now.items() if called == VAULT and pid != vault]
+            complete = len(now) == 2 and new and vaults and relay_threads(self.pid)
+            return new if complete else []
+
+        return wait_until(succeeded, "a successor is at work", DEADLINE_S)[0]
 
     def connects(self, port: str = "front", **options: Any) -> Peer:
         """A client at the port called so."""
@@ -301,11 +335,12 @@ class Program:
         """Wait for the end: the exit status is as given, nobody holds its standard
         streams, no process of it is left. What it wrote to stderr."""
         assert self.process is not None
+        members = family(self.pid) if self.process.poll() is None else {}
         _, err = self.process.communicate(timeout=DEADLINE_S)
         assert self.process.returncode == status, err
         self.log.flush()
-        for each in self._family:
-            wait_until(lambda each=each: not each.is_running(), f"{each} is gone")  # type: ignore[misc]
+        for pid, name in members.items():
+            assert comm(pid) != name, f"{name} ({pid}) is left"
         return err
 
     def stops(self) -> str:
@@ -352,10 +387,19 @@ class Program:
         """End it by force if it still runs."""
         if self.process is not None:
             if self.process.poll() is None:
-                self.process.kill()
-            self.process.communicate()
+                for pid in (*self._halted_family(), self.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            self.process.communicate(timeout=DEADLINE_S)
         self.stack.close()
         self.log.close()
+
+    def _halted_family(self) -> list[int]:
+        """The supervisor's children, when it can not make another one any more."""
+        os.kill(self.pid, signal.SIGSTOP)
+        supervisor = psutil.Process(self.pid)
+        wait_until(lambda: supervisor.status() == psutil.STATUS_STOPPED, "it is stopped")
+        return list(family(self.pid))
 
 
 def listening() -> set[tuple[str, int]]:
@@ -381,13 +425,34 @@ def _sockets(states: int) -> list[Any]:
         ]
 
 
+def comm(pid: int) -> str:
+    """What the kernel calls a process; "" if there is none, or only its remains."""
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def family(pid: int) -> dict[int, str]:
+    """The processes of a supervisor that live, by pid, with their names."""
+    try:
+        children = psutil.Process(pid).children()
+    except psutil.NoSuchProcess:
+        return {}
+    return {child.pid: name for child in children if (name := comm(child.pid))}
+
+
 def relay_threads(pid: int) -> list[Path]:
-    """The relay threads of a program, as directories of /proc."""
+    """The relay threads of a program, by its supervisor, as directories of /proc."""
     threads = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    for worker in [child for child, name in family(pid).items() if name == WORKER]:
         with contextlib.suppress(OSError):  # it has just ended
-            if (task / "comm").read_text().startswith("relay-"):
-                threads.append(task)
+            threads += [
+                task
+                for task in Path(f"/proc/{worker}/task").iterdir()
+                if (task / "comm").read_text().startswith("relay-")
+            ]
     return threads
 
 

@@ -4,6 +4,7 @@ own, and what was seen is put into words without ports, pids and dates, to be co
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 from tests.support.addresses import Names
 from tests.support.command import environment, wait_until
 from tests.support.peers import Peer, connected
+from tests.support.program import WORKER, family
 from tests.support.waiting import SOON_S
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -269,6 +271,11 @@ class Stage:
     def signals(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def dumps(self) -> None:
+        """Let whoever serves write all states to the log."""
+        workers = [pid for pid, name in family(self.process.pid).items() if name == WORKER]
+        os.kill(workers[0] if workers else self.process.pid, signal.SIGHUP)
+
     def _take_log(self) -> None:
         self.names.log.setblocking(False)
         with suppress(BlockingIOError):
@@ -294,7 +301,9 @@ class Stage:
 
     def close(self) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            for pid in (self.process.pid, *family(self.process.pid)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         errors = self.process.communicate()[1]
         if errors:  # finish() was not reached: the test fails, and shows this
             print(f"{self.program} said:\n{errors}\nand logged:\n{''.join(self._log)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbsplice.cli.arguments import Arguments, Unsupported, UsageError, parse
+from lbsplice.migration import Predecessors
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,13 @@ from lbsplice.cli.arguments import Arguments, Unsupported, UsageError, parse
         ("-p /run/x.pid", Arguments(pidfile="/run/x.pid")),
         ("-n 100 -N 10", Arguments(maxconn=100, proxy_maxconn=10)),
         ("-n 0", Arguments()),
+        ("-sf", Arguments()),
+        ("-x /run/h.sock", Arguments(before=Predecessors(socket="/run/h.sock"))),
+        (
+            "-sf 12 13 -st 14 -f a.cfg",
+            Arguments(files=("a.cfg",), before=Predecessors((12, 13), (14,))),
+        ),
+        ("-sf 12 -D", Arguments(before=Predecessors((12,)), daemon=True)),
         ("-L peer -C /etc", Arguments(local_peer="peer", directory="/etc")),
         ("-p -c -f -d", Arguments(pidfile="-c", files=("-d",))),  # a value is a value
         ("-dM -dI -de -dp -dS -dR -dG -dV -dMno-merge,tag", Arguments()),
@@ -42,9 +50,7 @@ def test_words_mean_what_haproxy_means(line, expected):
     assert parse(line.split()) == expected
 
 
-@pytest.mark.parametrize(
-    "line", ["-sf 12", "-st 12", "-x /s", "-S /m", "-m 100", "-dr", "-dD", "-dKall", "-dt", "-dC"]
-)
+@pytest.mark.parametrize("line", ["-S /m", "-m 100", "-dr", "-dD", "-dKall", "-dt", "-dC"])
 def test_what_only_haproxy_can_do_is_said_to_be_unsupported(line):
     with pytest.raises(Unsupported, match=f"'{line.split()[0]}'.*not supported yet"):
         parse(line.split())
@@ -54,6 +60,9 @@ def test_what_only_haproxy_can_do_is_said_to_be_unsupported(line):
     ("line", "what"),
     [
         ("-f", "'-f' needs a value"),
+        ("-x", "'-x' needs a value"),
+        ("-sf 0", "0 is not the number of a process"),
+        ("-sf x", "unexpected word 'x'"),
         ("-cc", "'-cc' needs a value"),
         ("-n abc", "number of sessions"),
         ("-n -5", "number of sessions"),

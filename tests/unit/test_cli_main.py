@@ -106,9 +106,9 @@ def test_unknown_options_show_the_usage():
 
 
 def test_what_only_haproxy_can_do_is_told():
-    ended = lbsplice("-sf", "12", "-f", "x.cfg")
+    ended = lbsplice("-S", "/run/master.sock", "-f", "x.cfg")
     assert ended.returncode == 1
-    assert "'-sf' (finishing an old process) is not supported yet" in ended.stderr
+    assert "'-S' (the master's command socket) is not supported yet" in ended.stderr
 
 
 def test_version_has_haproxys_layout():

@@ -265,6 +265,7 @@ def test_an_inherited_socket_serves_who_waits_in_it_already_and_may_be_named_twi
     with socket.socket() as given:
         given.bind(("127.0.0.1", 0))
         given.listen()
+        given.set_inheritable(True)
         with socket.create_connection(given.getsockname(), timeout=5) as waiting:
             endpoint = Endpoint(AddressKind.FD, str(given.fileno()))
             listeners = opened(frontend(bind(endpoint), bind(endpoint)))
@@ -285,6 +286,8 @@ def test_an_inherited_socket_serves_who_waits_in_it_already_and_may_be_named_twi
 def test_a_bad_descriptor_is_told(opened, tmp_path):
     with (tmp_path / "file").open("w") as file, socket.socket(type=socket.SOCK_DGRAM) as datagram:
         numbers = ("9999", str(file.fileno()), str(datagram.fileno()))
+        for number in numbers[1:]:
+            os.set_inheritable(int(number), True)
         listeners = opened(
             frontend(*(bind(Endpoint(AddressKind.FD, number)) for number in numbers))
         )
@@ -292,6 +295,14 @@ def test_a_bad_descriptor_is_told(opened, tmp_path):
     assert "cannot use file descriptor '9999' (Bad file descriptor) for [fd@9999]" in texts[0]
     assert "Socket operation on non-socket" in texts[1]
     assert "not a stream socket" in texts[2]
+
+
+def test_a_socket_of_our_own_is_not_an_inherited_one(opened):
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        endpoint = Endpoint(AddressKind.FD, str(own.fileno()))
+        (trouble,) = opened(frontend(bind(endpoint))).troubles
+    assert "Bad file descriptor" in trouble.text
+    assert "nobody handed it to us" in trouble.text
 
 
 # ---- the end ----

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 from tests.support.sidebyside import Stage
 from tests.support.situations import (
     DOWN_IN_DATA,
@@ -341,7 +339,7 @@ def weight_zero_gets_nothing(s: Stage) -> None:
 def states_are_dumped_on_a_hangup(s: Stage) -> None:
     s.logs("succeeded", 2)
     client, server = s.session("a")
-    s.signals(signal.SIGHUP)
+    s.dumps()
     s.logs("Proxy l has 2 active servers")
     client.closes()
     server.hears_end().closes()
@@ -350,7 +348,7 @@ def states_are_dumped_on_a_hangup(s: Stage) -> None:
     s.logs("Server l/a is DOWN")
     s.dies("b")
     s.logs("Server l/b is DOWN")
-    s.signals(signal.SIGHUP)
+    s.dumps()
     s.logs("Proxy l has no server available !")
 
 
@@ -367,5 +365,5 @@ backend empty
 )
 def states_of_a_backend_on_its_backup(s: Stage) -> None:
     s.logs("is DOWN")
-    s.signals(signal.SIGHUP)
+    s.dumps()
     s.logs("Proxy empty has no servers")
