@@ -5,53 +5,35 @@ down again, whatever happened."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
-from lbsplice.errors import EnvironmentLacks, LabError
-from lbsplice.kernel.sockdiag import SocketWatch, TcpSocket
+from lbsplice.kernel.sockdiag import SocketWatch
 from lbsplice.lab import faults, proxies
+from lbsplice.lab.cast import SETUP_S, Cast, check_rights
 from lbsplice.lab.faults import Breakage
-from lbsplice.lab.namespaces import Network
-from lbsplice.lab.processes import Child
+from lbsplice.lab.processes import Child, cleaned_up
 from lbsplice.lab.proxies import RunningProxy
 from lbsplice.lab.results import CaseResult, Leg
 from lbsplice.lab.scene import ASKS_MEANWHILE, Case, Settings, Tone, Who, seconds_to_down
-from lbsplice.lab.stage import Report, SessionSeen, Stage
+from lbsplice.lab.stage import Report, Stage
 from lbsplice.lab.topology import (
-    BALANCER,
     BYSTANDER,
-    CLIENT,
-    PORT,
     SERVERS,
-    SERVICE_ADDRESS,
     VICTIM,
-    Host,
 )
 from lbsplice.lab.traffic import ASK
 from lbsplice.lab.verdict import End, Observed, judge
 
-_SETUP_S = 10.0
 _SILENCE_S = 1.0
 _SLACK_S = 5.0
 _RECOVERY_S = 20.0
-_LEAVE_S = 2.0
 _BYSTANDER_EVERY_S = 0.1
-_REST_S = 1.0
 
 
 def check_machine(settings: Settings) -> None:
     """Raise EnvironmentLacks when the scene can not be played here: rights or programs."""
-    if os.geteuid() != 0:
-        raise EnvironmentLacks(
-            "the lab needs root, for network namespaces and iptables: run it with sudo"
-        )
+    check_rights()
     faults.check_tools(settings.fault)
     proxies.check_tools(settings.proxy)
 
@@ -61,24 +43,8 @@ def play(settings: Settings, case: Case, report: Report) -> CaseResult:
 
     Returns what was seen and judged. Raises LabError when the scene can not be set up,
     EnvironmentLacks when the machine does not allow it."""
-    with _cleaned_up() as stack:
+    with cleaned_up() as stack:
         return _Play(settings, case, Stage(report), stack).run()
-
-
-@contextmanager
-def _cleaned_up() -> Iterator[ExitStack]:
-    """An ExitStack that a second Ctrl-C can not interrupt while it takes things down."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    with ExitStack() as stack:
-        try:
-            yield stack
-        finally:
-            before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-            try:
-                stack.close()
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
 
 
 class _Play:
@@ -87,25 +53,23 @@ class _Play:
         self._case = case
         self._stage = stage
         self._stack = stack
-        self._scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbslab-")))
-        self._network = stack.enter_context(Network())
+        self._setup_s = SETUP_S + seconds_to_down(settings.fall, settings.inter_ms)
+        self._cast = Cast(stage, stack, self._setup_s)
         self._victim_server: Child | None = None
-        self._setup_s = _SETUP_S + seconds_to_down(settings.fall, settings.inter_ms)
         self._statuses_before = 0
 
     def run(self) -> CaseResult:
         self._start_servers()
         proxy = self._start_proxy()
         client = self._open_sessions()
-        with self._network.entered(BALANCER):
-            watch = self._stack.enter_context(SocketWatch())
-        self._wait_for_rest(watch)
+        watch = self._cast.watch()
+        self._cast.wait_for_rest(watch)
         legs_before = self._show_legs(watch)
         self._show_stat(proxy)
         breakage = Breakage(
             self._settings.fault,
-            self._network,
-            self._scratch,
+            self._cast.network,
+            self._cast.scratch,
             self._kill_victim,
             self._start_victim,
         )
@@ -120,37 +84,19 @@ class _Play:
         end = self._end()
         legs_after = self._show_legs(watch) if self._stage.session.alive else ()
         lives = self._bystander_lives()
-        left = self._stop(proxy)
+        left = self._cast.stop(proxy.child)
         observed = self._observed(end, lives, left)
         claims = judge(self._settings, self._case, observed)
         return CaseResult(self._case, observed, claims, legs_before, legs_after)
 
     # -- the set-up
 
-    def _child(self, host: Host, name: str, *arguments: str) -> Child:
-        with self._network.entered(host):
-            child = Child(
-                name,
-                [sys.executable, "-m", "lbsplice.lab.traffic", *arguments],
-                self._stage.inbox,
-            )
-        self._stack.callback(child.stop)
-        return child
-
-    def _start_server(self, host: Host) -> Child:
-        address = f"{host.address}:{PORT}"
-        child = self._child(host, host.name, "server", address, host.name)
-        self._stage.need(
-            lambda: self._stage.listening(child), self._setup_s, f"{host.name} did not listen"
-        )
-        return child
-
     def _start_servers(self) -> None:
         self._start_victim()
-        self._start_server(BYSTANDER)
+        self._cast.server(BYSTANDER)
 
     def _start_victim(self) -> None:
-        self._victim_server = self._start_server(VICTIM)
+        self._victim_server = self._cast.server(VICTIM)
 
     def _kill_victim(self) -> None:
         assert self._victim_server is not None
@@ -158,7 +104,7 @@ class _Play:
 
     def _start_proxy(self) -> RunningProxy:
         proxy = RunningProxy(
-            self._settings, self._case, self._network, self._scratch, self._stage.inbox
+            self._settings, self._case, self._cast.network, self._cast.scratch, self._stage.inbox
         )
         self._stack.callback(proxy.child.stop)
         self._stage.proxy = proxy.child
@@ -171,24 +117,11 @@ class _Play:
             )
         return proxy
 
-    def _open_session(self, session: SessionSeen, host: Host, *options: str) -> Child:
-        address = f"{SERVICE_ADDRESS}:{PORT}"
-        child = self._child(CLIENT, session.who.value, "client", address, host.name, *options)
-        self._stage.follow(child, session)
-        self._stage.need(
-            lambda: session.local is not None or session.end is not None,
-            self._setup_s,
-            f"no session to {host.name} was opened",
-        )
-        if session.local is None:
-            raise LabError(f"no session to {host.name} could be opened: {session.error}")
-        return child
-
     def _open_sessions(self) -> Child:
         stage = self._stage
         every = str(_BYSTANDER_EVERY_S)
-        self._open_session(stage.bystander, BYSTANDER, "--every", every)
-        client = self._open_session(stage.session, VICTIM)
+        self._cast.session(stage.bystander, BYSTANDER, "--every", every)
+        client = self._cast.session(stage.session, VICTIM)
         client.tell(ASK)
         stage.need(
             lambda: stage.session.answered == 1 and stage.bystander.answered > 0,
@@ -282,15 +215,6 @@ class _Play:
         self._stage.say(Who.OTHER_CLIENT, text, Tone.GOOD if lives else Tone.BAD)
         return lives
 
-    def _stop(self, proxy: RunningProxy) -> int:
-        """Stop the proxy; returns how many processes it left in its namespace."""
-        self._stage.let_go(proxy.child)
-        proxy.child.stop()
-        deadline = time.monotonic() + _LEAVE_S
-        while (left := self._network.inhabitants(BALANCER)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return len(left)
-
     def _observed(self, end: End, bystander_lives: bool, left: int) -> Observed:
         stage, seen = self._stage, self._stage.status_of(VICTIM.name)
         session = stage.session
@@ -319,21 +243,9 @@ class _Play:
     def _since(self, at: float | None) -> float | None:
         return None if at is None else self._stage.since_fault(at)
 
-    def _legs(self, watch: SocketWatch) -> list[tuple[str, TcpSocket]]:
-        """The session's sockets in the balancer, the client's first."""
-        sides = {self._stage.session.local: "client leg", (VICTIM.address, PORT): "server leg"}
-        found = [(sides[one.peer], one) for one in watch.established() if one.peer in sides]
-        return sorted(found, key=lambda leg: leg[0])
-
-    def _wait_for_rest(self, watch: SocketWatch) -> None:
-        """Let the last acknowledgment come: only then is keepalive the timer that runs."""
-        deadline = time.monotonic() + _REST_S
-        while any(leg.send_queue for _, leg in self._legs(watch)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-
     def _show_legs(self, watch: SocketWatch) -> tuple[Leg, ...]:
         legs = []
-        for side, found in self._legs(watch):
+        for side, found in self._cast.legs(watch):
             local, peer = (f"{host}:{port}" for host, port in (found.local, found.peer))
             legs.append(Leg(side, local, peer, found.timer_text()))
         for leg in legs:

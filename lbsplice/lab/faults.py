@@ -29,18 +29,35 @@ _TO_SERVER = f"-d {VICTIM.address} -p tcp --dport {PORT}"
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """An iptables rule and the host whose firewall holds it."""
 
     host: Host
     chain: str
     match: str
 
+    def text(self, operation: str) -> str:
+        """What an operator would type, and where."""
+        return f"{self.host.name}: iptables {operation} {self.chain} {self.match}"
+
+    def put(self, operation: str, network: Network, scratch: Path) -> None:
+        """Add (`-A`) or delete (`-D`) it; `scratch` is a directory of the scene's own. Raises
+        LabError when that fails."""
+        command = [find_program("iptables"), operation, self.chain, *self.match.split()]
+        # The older iptables takes one lock for all namespaces, which a second lab might hold.
+        environment = {**os.environ, "XTABLES_LOCKFILE": str(scratch / "xtables.lock")}
+        with network.entered(self.host):
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
+        if done.returncode:
+            raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")
+
 
 _RULES = {
-    Fault.OUTPUT_DROP: _Rule(BALANCER, "OUTPUT", f"{_TO_SERVER} -j DROP"),
-    Fault.FAR_DROP: _Rule(VICTIM, "INPUT", f"-p tcp --dport {PORT} -j DROP"),
-    Fault.REJECT: _Rule(BALANCER, "OUTPUT", f"{_TO_SERVER} -j REJECT --reject-with tcp-reset"),
+    Fault.OUTPUT_DROP: Rule(BALANCER, "OUTPUT", f"{_TO_SERVER} -j DROP"),
+    Fault.FAR_DROP: Rule(VICTIM, "INPUT", f"-p tcp --dport {PORT} -j DROP"),
+    Fault.REJECT: Rule(BALANCER, "OUTPUT", f"{_TO_SERVER} -j REJECT --reject-with tcp-reset"),
 }
 
 
@@ -82,7 +99,7 @@ class Breakage:
         elif self._fault is Fault.SERVER_KILLED:
             self._kill_server()
         else:
-            self._iptables("-A")
+            _RULES[self._fault].put("-A", self._network, self._scratch)
 
     def lift(self) -> None:
         """Mend it. Raises LabError when that fails."""
@@ -91,24 +108,11 @@ class Breakage:
         elif self._fault is Fault.SERVER_KILLED:
             self._start_server()
         else:
-            self._iptables("-D")
+            _RULES[self._fault].put("-D", self._network, self._scratch)
 
     def _text(self, operation: str, link: str, server: str) -> str:
         if self._fault is Fault.LINK_DOWN:
             return f"{VICTIM.name}: ip link set eth0 {link}"
         if self._fault is Fault.SERVER_KILLED:
             return server
-        rule = _RULES[self._fault]
-        return f"{rule.host.name}: iptables {operation} {rule.chain} {rule.match}"
-
-    def _iptables(self, operation: str) -> None:
-        rule = _RULES[self._fault]
-        command = [find_program("iptables"), operation, rule.chain, *rule.match.split()]
-        # The older iptables takes one lock for all namespaces, which a second lab might hold.
-        environment = {**os.environ, "XTABLES_LOCKFILE": str(self._scratch / "xtables.lock")}
-        with self._network.entered(rule.host):
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=False
-            )
-        if done.returncode:
-            raise LabError(f"{' '.join(command)}: {done.stderr.strip()}")
+        return _RULES[self._fault].text(operation)

@@ -18,6 +18,10 @@ _SESSION = re.compile(
     r"(?P<address>\S+):(?P<port>\d+) \[[^]]*\] \S+ [^/\s]+/(?P<server>\S+) "
     r"(?P<times>\S+) (?P<bytes>\S+) (?P<state>\S\S) "
 )
+_ADOPTION = re.compile(
+    r"[Ww]orker (?P<worker>\d+) .*; its successor took over (?P<sessions>\d+) sessions? "
+    r"within (?P<took>\d+) ms"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,16 @@ class SessionLine:
     """HAProxy's two letters: cause and phase."""
 
 
+@dataclass(frozen=True)
+class Adoption:
+    """A worker died and its successor is at work."""
+
+    worker: int
+    """The pid of the one that died."""
+    sessions: int
+    took_ms: float
+
+
 def read_status(line: str) -> StatusLine | None:
     """The status that a log line tells, or None when it tells none."""
     if found := _CHECK.search(line):
@@ -64,3 +78,11 @@ def read_session(line: str) -> SessionLine | None:
     if not found:
         return None
     return SessionLine((found["address"], int(found["port"])), found["server"], found["state"])
+
+
+def read_adoption(line: str) -> Adoption | None:
+    """A successor's first words, or None when the line is something else."""
+    found = _ADOPTION.search(line)
+    if not found:
+        return None
+    return Adoption(int(found["worker"]), int(found["sessions"]), float(found["took"]))

@@ -12,8 +12,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -32,6 +32,22 @@ class Line:
 
 
 Inbox = queue.SimpleQueue[Line]
+
+
+@contextmanager
+def cleaned_up() -> Iterator[ExitStack]:
+    """An ExitStack that a second Ctrl-C can not interrupt while it takes things down."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with ExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+            try:
+                stack.close()
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
 
 class Child:

@@ -54,7 +54,7 @@ class RunningProxy:
         )
         self._proxy = settings.proxy
         with network.entered(BALANCER):
-            self.child = Child(settings.proxy.value, [*_command(self._proxy), str(file)], inbox)
+            self.child = Child(settings.proxy.value, command(self._proxy, file), inbox)
 
     def stat(self, server: str) -> dict[str, str] | None:
         """A server's row of `show stat`, by column name; None where this proxy has none to show.
@@ -73,7 +73,10 @@ class RunningProxy:
         return None
 
 
-def _command(proxy: Proxy) -> list[str]:
+def command(proxy: Proxy, configuration: Path, *, master: bool = False) -> list[str]:
+    """The words that run a proxy in the foreground. `master`: HAProxy as master and worker, which
+    lbsplice always is."""
     if proxy is Proxy.HAPROXY:
-        return [find_program("haproxy"), "-db", "-f"]
-    return [sys.executable, "-m", "lbsplice", "run", "-db", "-f"]
+        mode = ["-W", "-db"] if master else ["-db"]
+        return [find_program("haproxy"), *mode, "-f", str(configuration)]
+    return [sys.executable, "-m", "lbsplice", "run", "-db", "-f", str(configuration)]

@@ -84,7 +84,11 @@ class Who(Enum):
     OTHER_CLIENT = "client 2"
     PROXY = "proxy"
     KERNEL = "kernel"
+    CAPTURE = "capture"
     OPERATOR = "operator"
+    TRANSFER = "transfer"
+    LINES = "lines"
+    IDLE = "idle"
 
 
 class Tone(Enum):

@@ -19,6 +19,7 @@ from lbsplice.lab.traffic import Event
 from lbsplice.lab.verdict import End
 
 Report = Callable[[Happening], None]
+Reader = Callable[[Line], None]
 
 _ENDS = {Event.FIN: End.FIN, Event.RESET: End.RESET, Event.ERROR: End.ERROR}
 _END_TONES = {End.FIN: Tone.FAULT, End.RESET: Tone.GOOD, End.ERROR: Tone.BAD}
@@ -43,6 +44,9 @@ class SessionSeen:
     ended_at: float | None = None
     error: str = ""
     logged_state: str | None = None
+    logged_at: float | None = None
+    took: list[tuple[float, float]] = field(default_factory=list)
+    """Every answer's moment, and the milliseconds since its question."""
 
     @property
     def alive(self) -> bool:
@@ -79,6 +83,11 @@ class Stage:
         self._sessions: dict[Child, SessionSeen] = {}
         self._listening: set[Child] = set()
         self._leaving: set[Child] = set()
+        self._readers: dict[Child, Reader] = {}
+
+    def read_with(self, child: Child, reader: Reader) -> None:
+        """Give a child's lines to this function, the one that says that they end, too."""
+        self._readers[child] = reader
 
     def follow(self, child: Child, session: SessionSeen) -> None:
         """Read a child's lines as the events of this session."""
@@ -124,7 +133,9 @@ class Stage:
             raise LabError(f"the scene could not be set up: {what} within {seconds:g} s{told}")
 
     def _read(self, line: Line) -> None:
-        if line.text is None:
+        if line.source in self._readers:
+            self._readers[line.source](line)
+        elif line.text is None:
             if line.source is self.proxy and line.source not in self._leaving:
                 raise LabError(f"{line.source.name} ended: {line.source.last_words()}")
             session = self._sessions.get(line.source)
@@ -145,7 +156,7 @@ class Stage:
         elif ended := read_session(text):
             for session in (self.session, self.bystander):
                 if session.local == ended.client:
-                    session.logged_state = ended.state
+                    session.logged_state, session.logged_at = ended.state, at
                     self.say(Who.PROXY, f"logs the session's end as {ended.state}", at=at)
 
     def _read_event(self, source: Child, told: dict[str, Any]) -> None:
@@ -165,6 +176,7 @@ class Stage:
             self.say(session.who, f"sends line {session.asked}", at=at)
         elif event == Event.ANSWERED:
             session.answered += 1
+            session.took.append((at, told["took_ms"]))
             if session is self.session:
                 tone = Tone.GOOD if self.fault_at is not None else Tone.PLAIN
                 took = f"after {told['took_ms']} ms"

@@ -69,6 +69,42 @@ def _seen_text(claim: Claim) -> str:
     return "" if claim.held and claim.seen in claim.text else f": {claim.seen}"
 
 
+def happening_line(happening: Happening) -> str:
+    """One line of the timeline, for a pipe or a file."""
+    time, who = time_text(happening.since_fault_s), happening.who.value
+    return f"{time:>{_TIME_WIDTH}}  {who:<{_WHO_WIDTH}}  {happening.what}"
+
+
+def happening_grid(happening: Happening) -> Table:
+    """One line of the timeline, for a terminal."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=_TIME_WIDTH, justify="right", style="cyan")
+    grid.add_column(width=_WHO_WIDTH, style="bold")
+    grid.add_column(overflow="fold")
+    style = _STYLES[happening.tone]
+    who = happening.who.value
+    grid.add_row(time_text(happening.since_fault_s), who, Text(happening.what, style=style))
+    return grid
+
+
+def claim_line(claim: Claim) -> str:
+    """A judged claim, for a pipe or a file."""
+    mark = "ok" if claim.held else "NO"
+    return f"{mark:>{_TIME_WIDTH}}  {claim.text}{_seen_text(claim)}"
+
+
+def claim_grid(claim: Claim) -> Table:
+    """A judged claim, for a terminal."""
+    mark = Text("\u2713", style="green") if claim.held else Text("\u2717", style="bold red")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=_TIME_WIDTH, justify="right")
+    grid.add_column(overflow="fold")
+    words = Text(claim.text)
+    words.append(_seen_text(claim), style="dim" if claim.held else "bold red")
+    grid.add_row(mark, words)
+    return grid
+
+
 class PlainShow:
     """Lines of text, for a pipe or a file."""
 
@@ -86,13 +122,11 @@ class PlainShow:
         self._line(f"{number}. {CASE_TITLES[case]}")
 
     def happens(self, happening: Happening) -> None:
-        time, who = time_text(happening.since_fault_s), happening.who.value
-        self._line(f"{time:>{_TIME_WIDTH}}  {who:<{_WHO_WIDTH}}  {happening.what}")
+        self._line(happening_line(happening))
 
     def case_closes(self, result: CaseResult) -> None:
         for claim in result.claims:
-            mark = "ok" if claim.held else "NO"
-            self._line(f"{mark:>{_TIME_WIDTH}}  {claim.text}{_seen_text(claim)}")
+            self._line(claim_line(claim))
 
     def closes(self, results: Sequence[CaseResult]) -> None:
         rows = [SUMMARY_COLUMNS, *(summary_row(result) for result in results)]
@@ -127,25 +161,11 @@ class TerminalShow:
         self._console.rule(Text(f"{number}. {CASE_TITLES[case]}", style="bold"), align="left")
 
     def happens(self, happening: Happening) -> None:
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(width=_TIME_WIDTH, justify="right", style="cyan")
-        grid.add_column(width=_WHO_WIDTH, style="bold")
-        grid.add_column(overflow="fold")
-        style = _STYLES[happening.tone]
-        who = happening.who.value
-        grid.add_row(time_text(happening.since_fault_s), who, Text(happening.what, style=style))
-        self._print(grid)
+        self._print(happening_grid(happening))
 
     def case_closes(self, result: CaseResult) -> None:
         for claim in result.claims:
-            mark = Text("\u2713", style="green") if claim.held else Text("\u2717", style="bold red")
-            grid = Table.grid(padding=(0, 2))
-            grid.add_column(width=_TIME_WIDTH, justify="right")
-            grid.add_column(overflow="fold")
-            words = Text(claim.text)
-            words.append(_seen_text(claim), style="dim" if claim.held else "bold red")
-            grid.add_row(mark, words)
-            self._print(grid)
+            self._print(claim_grid(claim))
 
     def closes(self, results: Sequence[CaseResult]) -> None:
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))

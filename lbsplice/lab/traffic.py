@@ -18,6 +18,7 @@ import socketserver
 import sys
 import threading
 import time
+from collections import deque
 
 ASK = "ask"
 _ATTEMPTS = 16
@@ -38,7 +39,8 @@ class Event:
     ERROR = "error"  # error
 
 
-def _tell(event: str, **fields: object) -> None:
+def tell(event: str, **fields: object) -> None:
+    """Write what happened just now."""
     print(json.dumps({"at": time.monotonic(), "event": event, **fields}), flush=True)
 
 
@@ -81,7 +83,7 @@ def serve(address: tuple[str, int], name: str) -> None:
     """Serve until standard input ends."""
     with _Echo(address, name) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        _tell(Event.LISTENING)
+        tell(Event.LISTENING)
         while os.read(sys.stdin.fileno(), _CHUNK):
             pass
         server.shutdown()
@@ -95,6 +97,7 @@ class _Client:
         self._asked = 0
         self._answered = 0
         self._asked_at = time.monotonic()
+        self._unanswered: deque[float] = deque()
         self._unread = b""
 
     def run(self) -> None:
@@ -123,8 +126,9 @@ class _Client:
     def _ask(self) -> None:
         self._asked += 1
         self._asked_at = time.monotonic()
+        self._unanswered.append(self._asked_at)
         if self._every_s is None:
-            _tell(Event.ASKED, number=self._asked)
+            tell(Event.ASKED, number=self._asked)
         try:
             self._connection.send(f"line {self._asked}\n".encode())
         except ConnectionError:
@@ -134,22 +138,23 @@ class _Client:
         try:
             got = self._connection.recv(_CHUNK)
         except ConnectionResetError:
-            _tell(Event.RESET)
+            tell(Event.RESET)
             return False
         except OSError as error:
-            _tell(Event.ERROR, error=str(error))
+            tell(Event.ERROR, error=str(error))
             return False
         if not got:
-            _tell(Event.FIN)
+            tell(Event.FIN)
             return False
         *lines, self._unread = (self._unread + got).split(b"\n")
         for line in lines:
             self._answered += 1
+            asked_at = self._unanswered.popleft() if self._unanswered else self._asked_at
             if line + b"\n" == answer(self._server, self._answered):
-                took_ms = (time.monotonic() - self._asked_at) * 1000
-                _tell(Event.ANSWERED, number=self._answered, took_ms=round(took_ms, 3))
+                took_ms = (time.monotonic() - asked_at) * 1000
+                tell(Event.ANSWERED, number=self._answered, took_ms=round(took_ms, 3))
             else:
-                _tell(Event.WRONG, got=repr(line))
+                tell(Event.WRONG, got=repr(line))
         return True
 
 
@@ -160,18 +165,18 @@ def call(address: tuple[str, int], server: str, every_s: float | None) -> None:
             connection = socket.create_connection(address, _CONNECT_WITHIN_S)
             greeting = _greeting(connection)
         except OSError as error:
-            _tell(Event.ERROR, error=f"no session: {error}")
+            tell(Event.ERROR, error=f"no session: {error}")
             return
         if greeting == server:
             break
         connection.close()
     else:
-        _tell(Event.ERROR, error=f"{_ATTEMPTS} sessions, none of them to {server}")
+        tell(Event.ERROR, error=f"{_ATTEMPTS} sessions, none of them to {server}")
         return
     with connection:
         connection.settimeout(None)
         host, port = connection.getsockname()
-        _tell(Event.CONNECTED, local=[host, port], server=server)
+        tell(Event.CONNECTED, local=[host, port], server=server)
         _Client(connection, server, every_s).run()
 
 

@@ -138,9 +138,9 @@ def judge(settings: Settings, case: Case, observed: Observed) -> tuple[Claim, ..
         ),
     ]
     if expected.after is not When.NEVER:
-        claims.insert(2, _timing(expected.after, observed))
+        claims.insert(2, timing(expected.after, observed))
     if expected.after is When.DOWN:
-        claims.insert(3, _logged(settings.proxy, observed.session_state))
+        claims.insert(3, logged(settings.proxy, observed.session_state))
     return tuple(claims)
 
 
@@ -153,8 +153,9 @@ def _end_text(settings: Settings, expected: Expectation) -> str:
     return f"the client is told: {told}"
 
 
-def _logged(proxy: Proxy, state: str | None) -> Claim:
-    """HAProxy's second letter differs from version to version; ours is one word of the log."""
+def logged(proxy: Proxy, state: str | None) -> Claim:
+    """Whether the log says that the session was ended for its server's sake. HAProxy's second
+    letter differs from version to version; ours is one word of the log."""
     cause = Cause.DOWN.value
     if proxy is Proxy.HAPROXY:
         text, held = f"the session is logged with cause {cause}", (state or "")[:1] == cause
@@ -166,7 +167,8 @@ def _logged(proxy: Proxy, state: str | None) -> Claim:
     return Claim(text, held, state or "not logged")
 
 
-def _timing(after: When, observed: Observed) -> Claim:
+def timing(after: When, observed: Observed) -> Claim:
+    """Whether the end came right after what it should follow upon."""
     moments = {
         When.FAULT: 0.0,
         When.QUESTION: observed.asked_s,

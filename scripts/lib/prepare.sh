@@ -1,7 +1,10 @@
 # Makes this machine and this checkout ready: packages, a virtual environment, the
 # extension. Sourced by the scripts beside it; does nothing that is already done.
 #
-#   prepare            all of it, or one line on stderr and status 1
+#   prepare [clients] [machines]
+#                      all of it, or one line on stderr and status 1; `clients`: also the
+#                      servers and clients that tests/clients runs; `machines`: also what
+#                      makes machines for the lab
 #   say TEXT           a line about what is being done, on stderr
 #   quietly COMMAND    runs it; its output is shown only if it fails
 #
@@ -50,7 +53,29 @@ taskset util-linux
 NEEDED
 }
 
-# Install with no questions and no service started: haproxy is here to be compared with.
+# The same for real clients and their servers.
+missing_clients() {
+    local command package
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
+    while read -r command package; do
+        command -v "$command" >/dev/null || echo "$package"
+    done <<'NEEDED'
+redis-server redis-server
+redis-benchmark redis-tools
+rabbitmq-server rabbitmq-server
+NEEDED
+}
+
+# The same for machines of the lab.
+missing_machines() {
+    local command
+    for command in debootstrap vagrant; do
+        command -v "$command" >/dev/null || echo "$command"
+    done
+}
+
+# Install with no questions and no service started, now or at the next boot: they are here to
+# be tested with.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d made_policy=
     command -v apt-get >/dev/null || die "install these first (no apt-get here): $*"
@@ -72,8 +97,13 @@ install_packages() {
         quietly apt-get -qq update
         quietly apt-get -qq install -y --no-install-recommends "$@"
     fi
-    if [[ " $* " == *" haproxy "* ]] && command -v systemctl >/dev/null; then
-        systemctl --quiet disable haproxy >/dev/null 2>&1 || true
+    if command -v systemctl >/dev/null; then
+        local package
+        for package in haproxy postgresql redis-server rabbitmq-server; do
+            if [[ " $* " == *" $package "* ]]; then
+                systemctl --quiet disable "$package" >/dev/null 2>&1 || true
+            fi
+        done
     fi
     if [[ $made_policy ]]; then
         rm -f "$policy"
@@ -133,7 +163,11 @@ prepare() {
     [[ $(uname -s) == Linux ]] || die "lbsplice runs on Linux only"
     cd "$ROOT"
     local packages
-    mapfile -t packages < <(missing_packages)
+    mapfile -t packages < <(
+        missing_packages
+        [[ " $* " != *" clients "* ]] || missing_clients
+        [[ " $* " != *" machines "* ]] || missing_machines
+    )
     ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
         die "Python 3.10 or newer is needed; this is $(python3 -V)"
