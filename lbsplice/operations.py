@@ -16,7 +16,7 @@ from lbsplice.config.model import Config
 from lbsplice.console import Console
 from lbsplice.dataplane.ledger import Sizes
 from lbsplice.errand import Errand
-from lbsplice.errors import LbspliceError
+from lbsplice.errors import EnvironmentLacks, LbspliceError
 from lbsplice.family import Family
 from lbsplice.listeners import reopen, retired
 from lbsplice.protocol import Reload, Reloaded
@@ -181,7 +181,10 @@ def _renewed(before: Setup, config: Config, tools: Tools) -> Setup:
     if given.warning is not None:
         tools.console.warning(given.warning)
     listeners = reopen(config, before.listeners, given.maxconn)
-    tell_troubles(listeners, tools.console)
+    try:
+        tell_troubles(listeners, tools.console)
+    except EnvironmentLacks as why:  # of a start it says that it ends
+        raise EnvironmentLacks("an address can not be listened on") from why
     return replace(before, config=config, threads=threads, limits=given, listeners=listeners)
 
 

@@ -127,11 +127,11 @@ class Orchestrator:
         self._loop = asyncio.get_running_loop()
         if not self.workers.event_fds:
             self.workers.start(on_return=self.worker_returned)
+        self._collector.start()  # what the threads answered the worker before comes first
         self._take_up()
         self._start_checks()  # before the journal is written: it says when each is due
         self._save()
         self._road.publish()
-        self._collector.start()
         self._ticker = self._loop.call_later(_TICK_SECONDS, self._tick)
         self._tell_succession()
 

@@ -79,6 +79,11 @@ class Road:
         """In the next turn of the loop: publish first, then kill, then tell. Once a worker
         has obeyed the kill, none of its sessions has that server and none can choose it."""
         self._pending += orders
+        for order in orders:
+            if isinstance(order, KillSessions):
+                # Known from now on: whatever is remembered of the server's new state, the
+                # order is remembered with it.
+                self.kills.give(KillOrder(self._slot_of(order.key), time.monotonic()))
         if orders:
             self._plan_flush()
 
@@ -96,8 +101,11 @@ class Road:
     def kill_again(self, order: KillOrder) -> None:
         """An order that a worker before this one may not have carried out."""
         self.kills.give(order)
-        self._commands.append(partial(self._workers.kill_slot, order.slot, order.cause))
+        self._command_kill(order.slot, order.cause)
         self._plan_flush()
+
+    def _command_kill(self, slot: int, cause: Cause) -> None:
+        self._commands.append(partial(self._workers.kill_slot, slot, cause))
 
     def kill_one_by_one(self, order: KillOrder, serials: Iterable[int]) -> None:
         """The same for a server that has other sessions by now."""
@@ -142,7 +150,7 @@ class Road:
             if isinstance(order, Publish):
                 self._publish_due = True
             elif isinstance(order, KillSessions):
-                self.kill_again(KillOrder(self._slot_of(order.key), time.monotonic()))
+                self._command_kill(self._slot_of(order.key), Cause.DOWN)
             elif isinstance(order, KillAll):
                 self._commands.append(partial(self._workers.kill_all, order.cause))
         if pending:

@@ -104,6 +104,7 @@ def come_to_life(birth: Birth, on_return: ThreadEnded, ask: AskSupervisor) -> Bo
     early: list[tuple[Message, list[int]]] = []
     before = birth.predecessor
     if before is not None and before.parked:
+        _leave_the_supervisors(birth)
         early = _wait_for_turn(birth.channel)
     converted = before is not None and _convert(birth)
     _move_out_of_the_way(birth)
@@ -123,6 +124,8 @@ def come_to_life(birth: Birth, on_return: ThreadEnded, ask: AskSupervisor) -> Bo
     finish = birth.assemble(birth.config, share)
     _give_up_rights(birth)
     guardian = start_vault(birth.request)
+    if before is not None and before.parked:
+        early += _still_wanted(birth.channel)
     birth.channel.send(Committed(guardian), [birth.ledger] if converted else [])
     if before is not None:
         vault.quit_vault(before.request)
@@ -163,10 +166,30 @@ def _wait_for_turn(channel: Channel) -> list[tuple[Message, list[int]]]:
         poll.poll()
         messages = channel.receive()
         early += [each for each in messages if not isinstance(each[0], TakeOver)]
-        if len(early) < len(messages) or any(isinstance(m, TakeOver) for m, _ in messages):
-            return early
-        if channel.closed:
+        if channel.closed:  # also after TakeOver: the one before may have carried on
             raise Orphaned("the supervisor is gone")
+        if any(isinstance(message, TakeOver) for message, _ in messages):
+            return early
+
+
+def _still_wanted(channel: Channel) -> list[tuple[Message, list[int]]]:
+    """The last moment to make way for one that stands still: once its supervisor is dead
+    it goes on, unless its vault was told to quit. What was said meanwhile."""
+    messages = channel.receive()
+    if channel.closed:
+        raise Orphaned("the supervisor is gone")
+    return messages
+
+
+def _leave_the_supervisors(birth: Birth) -> None:
+    """Close what only the supervisor needs. Its ends of channels above all: while we had
+    copies neither we nor the worker in office would see that it is dead."""
+    before = birth.predecessor
+    sockets = [birth.channel.socket, birth.request, *birth.sockets.values()]
+    sockets += [birth.meeting_place] if birth.meeting_place is not None else []
+    sockets += [before.request] if before is not None else []
+    ours = {each.fileno() for each in sockets} | {birth.ledger, birth.journal, birth.null}
+    process.close_descriptors_but({0, 1, 2, *log_descriptors(birth.config), *ours} - {-1})
 
 
 def _convert(birth: Birth) -> bool:

@@ -274,6 +274,8 @@ class Supervisor:
         self, what: str, error: str | None, answers: Sequence[Callable[[Outcome], None] | None]
     ) -> None:
         """To everybody: the console, systemd, those who asked."""
+        self._tell_stop()  # it may have gone to a worker that did not come to be
+        messages = tuple(self._console.end_record())  # who asked gets the error beside them
         if error is not None:
             self._console.alert(f"{what} failed, nothing has changed: {error}")
         self._own.notifier.ready(
@@ -281,7 +283,7 @@ class Supervisor:
         )
         if self._stop is not None:
             self._own.notifier.stopping()
-        outcome = Outcome(error, tuple(self._console.end_record()))
+        outcome = Outcome(error, messages)
         for answer in answers:
             if answer is not None:
                 answer(outcome)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
@@ -118,6 +119,7 @@ class _Life:
         body, birth = self._body, self._birth
         service = body.finish(body.workers, body.journal, birth.succession)
         self._requests.append(body.request)
+        self._guardian = body.vault
         self._listeners = WorkerListeners(birth.held, birth.sockets)
         for message, descriptors in body.early:
             self._obey(message, descriptors)
@@ -189,8 +191,26 @@ class _Life:
         assert self._loop is not None
         self._loop.remove_reader(self._channel)
         self._loop.remove_writer(self._channel)
-        if self._parked:
-            self._carry_out(CarryOn(), [])  # nobody else will say so
+        self._in_turn(self._carry_on_alone())  # it may have told us to park just now
+
+    async def _carry_on_alone(self) -> None:
+        """Nobody else will say so. One that was to succeed us has seen it as well, and ends,
+        unless it had just begun to count: then it has told our vault to quit."""
+        if not self._parked:
+            return
+        poll = select.poll()
+        poll.register(request := self._requests[-1], 0)  # only POLLHUP can be told
+        guardian = _pidfd(self._guardian)
+        if guardian >= 0:
+            poll.register(guardian, select.POLLIN)
+        while request.fileno() not in (told := dict(poll.poll(0))):
+            if guardian < 0 or guardian in told:
+                os._exit(0)
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        if guardian >= 0:
+            os.close(guardian)
+        assert self._service is not None
+        await self._carry_on(self._service)
 
     def _obey(self, message: Message, descriptors: list[int]) -> None:
         match message:
@@ -231,6 +251,7 @@ class _Life:
             return
         self._requests.pop().close()
         self._requests.append(request)
+        self._guardian = pid
         self._tell(Vault(pid))
 
     def _carry_out(self, message: Message, descriptors: list[int]) -> None:
@@ -322,12 +343,21 @@ class _Life:
         self._channel = self._birth.channel = Channel(channel)
         self._loop.add_reader(self._channel, self._hear)
         self._requests.append(request)  # the vault of the dead one lives on, and reads its own
+        self._guardian = start_vault(request)
         birth, place = self._birth, self._birth.meeting_place
         return Takeover(
             worker=os.getpid(),
-            vault=start_vault(request),
+            vault=self._guardian,
             ledger=birth.ledger,
             journal=birth.journal,
             listeners=self._listeners.held(),
             worker_rendezvous=-1 if place is None else place.fileno(),
         ).letter()
+
+
+def _pidfd(pid: int) -> int:
+    """-1 if there is no such process."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1

@@ -57,7 +57,7 @@ static struct {
 		pid_t id;
 		const struct worker *worker;
 		void *stack;
-	} thread[64];
+	} thread[LEDGER_THREADS_MAX];
 } watch;
 
 static void note(int signal, int code)

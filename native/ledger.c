@@ -26,7 +26,7 @@ uint64_t ledger_plan(const lbs_sizes *s, struct ledger_areas *a)
 	uint64_t end = sizeof(struct ledger_header);
 	uint64_t part = 0;
 
-	if (!s->threads || s->threads > 64 || !s->sessions || s->sessions > MANY || !s->pipes ||
+	if (!s->threads || s->threads > LEDGER_THREADS_MAX || !s->sessions || s->sessions > MANY || !s->pipes ||
 	    s->pipes > MANY || !s->listeners || s->listeners > MANY || !s->frontends ||
 	    s->frontends > MANY || !s->backends || s->backends > MANY || !s->slots ||
 	    s->slots > MANY || s->events < 2 || s->events > MANY || (s->events & (s->events - 1)))

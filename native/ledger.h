@@ -9,6 +9,7 @@
 #include "api.h"
 
 #define LEDGER_MAGIC 0x4c42534cU  /* "LBSL" */
+#define LEDGER_THREADS_MAX 64U
 #define SESSION_MAGIC 0x53455353U /* "SESS": in use */
 
 struct ledger_pipe {

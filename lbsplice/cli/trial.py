@@ -52,7 +52,8 @@ def _of_configuration(words: Sequence[str]) -> str | None:
     found = read(arguments)
     if found.config is None:
         errors = [each for each in found.messages if each.severity is Severity.ALERT]
-        return "\n".join(render(each, os.getppid()) for each in errors)
+        lines = [render(each, os.getppid()) for each in errors]
+        return "\n".join(("the configuration has errors", *lines))
     if found.warned and (arguments.zero_warning or found.config.global_.zero_warning):
         return "config : Some warnings were found and 'zero-warning' is set."
     return None

@@ -37,6 +37,10 @@ defaults
 listen bench
     bind 127.0.0.1:{port}
     server s1 {server_ip}:{server_port}{check}
+
+listen ready
+    bind 127.0.0.1:{ready_port}
+    server s1 127.0.0.1:{probe_port}
 """
 CHECK = f" check inter {CHECK_INTERVAL_MS} fall 1 rise 1 on-marked-down shutdown-sessions"
 
@@ -86,6 +90,8 @@ class Proxy:
     ) -> None:
         self.program = program
         self.port = free_port()
+        self._probe = socket.create_server(("127.0.0.1", 0))
+        self._ready_port = free_port()
         config = directory / f"{program.name}.cfg"
         config.write_text(
             CONFIG.format(
@@ -94,6 +100,8 @@ class Proxy:
                 server_ip=server[0],
                 server_port=server[1],
                 check=CHECK if check else "",
+                ready_port=self._ready_port,
+                probe_port=self._probe.getsockname()[1],
             )
         )
         self._log = directory / f"{program.name}.log"
@@ -107,7 +115,7 @@ class Proxy:
 
     def __enter__(self) -> Proxy:
         try:
-            self._wait_until_listening(time.monotonic() + 20)
+            self._wait_until_serving(time.monotonic() + 20)
         except BaseException:
             self._stop()
             raise
@@ -131,14 +139,28 @@ class Proxy:
                 process.kill()
             self._process.wait(10)
 
-    def _wait_until_listening(self, deadline: float) -> None:
-        """The kernel's table is asked rather than the proxy: no session is made."""
-        wanted = re.compile(rf"^ *\d+: [0-9A-F]+:{self.port:04X} [0-9A-F:]+ 0A ", re.MULTILINE)
-        while not wanted.search(Path("/proc/net/tcp").read_text()):
-            self.must_run()
-            if time.monotonic() > deadline:
-                raise BenchError(f"{self.program.name} does not listen\n{self._said()}")
-            time.sleep(0.01)
+    def _wait_until_serving(self, deadline: float) -> None:
+        """A session comes through, beside those that are measured: that sockets listen says
+        nothing of the processes that serve them."""
+        with self._probe:
+            while not self._comes_through():
+                self.must_run()
+                if time.monotonic() > deadline:
+                    raise BenchError(f"{self.program.name} does not serve\n{self._said()}")
+                time.sleep(0.01)
+
+    def _comes_through(self) -> bool:
+        try:
+            client = socket.create_connection(("127.0.0.1", self._ready_port), timeout=0.5)
+        except OSError:
+            return False
+        self._probe.settimeout(0.5)
+        try:
+            with client:
+                self._probe.accept()[0].close()
+        except TimeoutError:
+            return False
+        return True
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]

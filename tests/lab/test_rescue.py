@@ -340,4 +340,5 @@ def test_sessions_of_those_who_started_it_are_never_matched():
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()),
     ):
-        assert _listed("--dst", f":{listener.getsockname()[1]}", "--include-loopback") == []
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert _listed("--dst", address, "--include-loopback") == []

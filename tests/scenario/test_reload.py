@@ -255,6 +255,19 @@ def test_bad_configuration_changes_nothing_and_says_why(lb):
     lb.stops()
 
 
+def test_address_that_is_taken_changes_nothing_and_is_told_once(lb):
+    a = lb.server()
+    lb.start(head(lb) + listen(lb, f"server a {a} {CHECK}"))
+    old, taken = served(lb, a), str(a).partition(" ")[0]
+    done = reload(lb, head(lb) + listen(lb, f"server a {a} {CHECK}", f"bind {taken}"), status=1)
+    assert f"Address already in use) for [{taken}]" in done.stderr
+    assert done.stderr.count("can not be listened on") == 1
+    assert "Exiting" not in done.stderr
+    talks(*old)
+    served(lb, a)
+    lb.stops()
+
+
 def test_more_servers_than_the_tables_have_room_for(lb):
     """The tables grow on the way; sessions do not notice."""
     a = lb.server()

@@ -171,6 +171,7 @@ def test_a_configuration_that_the_new_program_refuses_is_told(installed, lb):
     done = installed.upgrade()
     assert done.returncode == 1
     assert re.search(r"lb\.cfg:\d+\].*unknown keyword 'nonsense'", done.stderr)
+    assert done.stderr.count("nonsense") == 1, "it is told once"
     installed.path.write_text(installed.text)
     session.goes_on()
     lb.signals(signal.SIGTERM).ends()

@@ -23,7 +23,7 @@ from lbsplice.dataplane import ledger, vault
 from lbsplice.dataplane.binding import lib
 from lbsplice.dataplane.ledger import Sizes
 from lbsplice.dataplane.worker import Adoption, Workers
-from lbsplice.rescue import rescue
+from lbsplice.in_flight import rescue
 from lbsplice.terms import Cause
 from tests.support.dataplane import Shape
 from tests.support.waiting import SOON_S
