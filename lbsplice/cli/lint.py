@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from lbsplice.config.files import Source, read_sources
-from lbsplice.errors import LbspliceError
+from lbsplice.errors import ConfigError, LbspliceError
 from lbsplice.lint.analysis import Analysis, analyse
 from lbsplice.lint.finding import Severity
 from lbsplice.lint.fix import fixed, patch
@@ -57,7 +57,8 @@ def lint(
     sysctls are those of this machine. A comment `# lbsplice-lint: disable=L3` silences a
     finding on its line or on the next one.
 
-    Exit status 0: nothing found; 1: findings of --fail-on or worse; 2: a file can not be read.
+    Exit status 0: nothing found; 1: findings of --fail-on or worse (with --fix: those that are
+    left after it); 2: a file can not be read, or a directory has no *.cfg.
 
     \b
     Examples:
@@ -69,8 +70,13 @@ def lint(
         raise click.UsageError("--json, --sarif, --diff and --fix exclude each other")
     try:
         sources = read_sources(files)
-        analysis = analyse(sources, os.environ, _sysctls(sysctl_file), rtt)
+        if not sources:
+            raise ConfigError(f"there is no *.cfg file in {', '.join(files)}")
+        sysctls = _sysctls(sysctl_file)
+        analysis = analyse(sources, os.environ, sysctls, rtt)
         _put_out(analysis, as_json, as_sarif, show_diff, write_fix, not no_table)
+        if write_fix:
+            analysis = analyse(_left(analysis), os.environ, sysctls, rtt)
     except LbspliceError as error:
         click.echo(f"lbsplice lint: {error}", err=True)
         sys.exit(_UNREADABLE)
@@ -115,6 +121,15 @@ def _put_out(
         from lbsplice.lint.output.text import show
 
         show(analysis, Console(), with_table=table)
+
+
+def _left(analysis: Analysis) -> tuple[Source, ...]:
+    """The files as `--fix` has left them; standard input has not changed."""
+    texts = fixed(analysis.sources, analysis.findings)
+    return tuple(
+        source if source.name == "-" else Source(source.name, texts.get(source.name, source.text))
+        for source in analysis.sources
+    )
 
 
 def _echo_bytes(text: str) -> None:

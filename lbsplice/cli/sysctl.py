@@ -142,15 +142,12 @@ def apply(
     """Set the host-wide values of the plan, and those of --set, at once and for the next
     start. What was there before is kept in the same file."""
     from lbsplice.kernel import sysctl_file as store
-    from lbsplice.sysctl.kept import merged
 
     wanted = _wanted(files, detect, sessions, given, file)
     if dry_run:
-        old = store.kept(file)
-        present = {name: value or "" for name, value in _read(wanted)}
-        _show(store.steps_to(old, merged(old, wanted, present).values), "would set")
-        return
-    _show(store.apply(file, wanted), "set")
+        _show(store.prepared(file, wanted)[1], "would set")
+    else:
+        _show(store.apply(file, wanted), "set")
     for warning in store.overridden(file, wanted):
         click.echo(f"note: {warning}", err=True)
 
@@ -187,7 +184,7 @@ def diff(
     from lbsplice.kernel import sysctl_file as store
 
     old = store.kept(file)
-    asked = bool(detect or sessions or given)
+    asked = bool(files or detect or sessions or given)
     wanted = _wanted(files, detect, sessions, given, file) if asked else dict(old.values)
     steps = store.steps_to(old, wanted)
     before = [f"{step.name} = {step.present}" for step in steps]
@@ -250,7 +247,7 @@ def _wanted(
     from lbsplice.sysctl.values import Sysctls
 
     wanted: dict[str, str] = {}
-    if detect or sessions or not given:
+    if files or detect or sessions or not given:
         present = kernel.present()
         ours = {**present.values, **store.kept(file).before}
         found = _plan(files, detect, sessions, Sysctls(ours, present.origin))
@@ -261,12 +258,6 @@ def _wanted(
             raise click.BadParameter(f"'{text}' is not NAME=VALUE", param_hint="--set")
         wanted[name.strip()] = key_of(name.strip()).check(value)
     return wanted
-
-
-def _read(wanted: dict[str, str]) -> list[tuple[str, str | None]]:
-    from lbsplice.kernel import sysctl as kernel
-
-    return [(name, kernel.read(name)) for name in wanted]
 
 
 def _show(steps: list[Step], verb: str) -> None:

@@ -4,7 +4,8 @@ all."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,14 @@ from pathlib import Path
 from lbsplice.errors import ConfigError, EnvironmentLacks
 from lbsplice.kernel import sysctl
 from lbsplice.sysctl.kept import Kept, merged, parse_kept
+from lbsplice.sysctl.values import dotted
+
+READ_AT_BOOT = tuple(
+    Path(root, "sysctl.d") for root in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+)
+"""Where sysctl.d(5) files are, the ones that win first."""
+
+_SETTING = re.compile(r"\s*-?\s*([^#;\s=-][^\s=]*)\s*=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +44,13 @@ def kept(file: Path) -> Kept:
 
 def steps_to(old: Kept, values: Mapping[str, str]) -> list[Step]:
     """What `apply` would write: the wanted values, and for names that are not wanted any
-    more the ones from before. Values that hold already are left out."""
-    wanted = {name: value for name, value in old.before.items() if name not in values}
+    more the ones from before, unless somebody else has changed them since. Values that hold
+    already are left out."""
+    wanted = {
+        name: value
+        for name, value in old.before.items()
+        if name not in values and sysctl.read(name) == old.values[name]
+    }
     wanted.update(values)
     return _needed(wanted)
 
@@ -54,9 +68,9 @@ def _needed(wanted: Mapping[str, str]) -> list[Step]:
     return [step for step in steps if step.present != step.value]
 
 
-def apply(file: Path, values: Mapping[str, str]) -> list[Step]:
-    """Write the file and set the values; what was done. After an error everything is as
-    before. Raises `ConfigError` and `EnvironmentLacks`."""
+def prepared(file: Path, values: Mapping[str, str]) -> tuple[Kept, list[Step]]:
+    """What `apply` would put into the file, and set. Raises `ConfigError` and
+    `EnvironmentLacks`."""
     old = kept(file)
     present: dict[str, str] = {}
     for name in values:
@@ -65,7 +79,13 @@ def apply(file: Path, values: Mapping[str, str]) -> list[Step]:
             raise EnvironmentLacks(f"this kernel has no {name}")
         present[name] = value
     new = merged(old, values, present)
-    steps = steps_to(old, new.values)
+    return new, steps_to(old, new.values)
+
+
+def apply(file: Path, values: Mapping[str, str]) -> list[Step]:
+    """Write the file and set the values; what was done. After an error everything is as
+    before. Raises `ConfigError` and `EnvironmentLacks`."""
+    new, steps = prepared(file, values)
     with _file_kept(file):
         _put(file, new)
         _write(steps)
@@ -140,16 +160,36 @@ def _write(steps: list[Step]) -> None:
         raise
 
 
-def overridden(file: Path, names: Mapping[str, str]) -> list[str]:
-    """Files that are read after ours at boot and set one of these names as well."""
+def overridden(file: Path, names: Iterable[str]) -> list[str]:
+    """What is read at boot after our file, or in its place, and sets one of these names as
+    well. All directories' files are read in the order of their names; of those with one name
+    only the first directory's."""
+    places = READ_AT_BOOT if file.parent in READ_AT_BOOT else (file.parent, *READ_AT_BOOT)
+    read: dict[str, Path] = {}
+    for place in reversed(places):
+        with suppress(OSError):
+            read.update((other.name, other) for other in place.glob("*.conf"))
     found = []
-    for other in sorted(file.parent.glob("*.conf")):
-        if other.name > file.name:
-            with suppress(OSError):
-                text = other.read_text(errors="replace").replace("/", ".")
-                found += [
-                    f"{other} sets {name} as well and is read later"
-                    for name in names
-                    if any(line.strip().startswith(name) for line in text.splitlines())
-                ]
+    for other in (read[name] for name in sorted(read)):
+        if other != file and other.name >= file.name and not _is_lower(other, file, places):
+            when = "later" if other.name > file.name else f"in place of {file}"
+            set_there = _names_in(other)
+            found += [
+                f"{other} sets {name} as well and is read {when}"
+                for name in names
+                if name in set_there
+            ]
     return found
+
+
+def _is_lower(other: Path, file: Path, places: Sequence[Path]) -> bool:
+    """Whether ours, once it is there, takes the place of the other."""
+    return other.name == file.name and places.index(other.parent) > places.index(file.parent)
+
+
+def _names_in(file: Path) -> frozenset[str]:
+    """The names that a file of sysctl.d sets."""
+    with suppress(OSError):
+        matches = map(_SETTING.match, file.read_text(errors="replace").splitlines())
+        return frozenset(dotted(match[1]) for match in matches if match)
+    return frozenset()

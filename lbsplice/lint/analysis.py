@@ -54,6 +54,6 @@ def analyse(
         tuple(kept),
         len(found) - len(kept),
         detections,
-        tuple(model.notes),
+        (*model.notes, *document.suppressions.misspelt(IDS)),
         host,
     )

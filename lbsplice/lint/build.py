@@ -12,8 +12,9 @@ from lbsplice.config.statement import Statement
 from lbsplice.errors import UnitError
 from lbsplice.lint.model import Bind, Globals, Model, Option, Proxy, Route, Said, Server, Words
 from lbsplice.lint.reader import Document, Line, Note, Section
+from lbsplice.lint.times import taken
 from lbsplice.lint.vocabulary import BIND_FLAGS, CHECK_OPTIONS, SECONDS, SERVER_FLAGS
-from lbsplice.units import parse_duration, parse_integer
+from lbsplice.units import parse_integer
 
 _NUMBERS = frozenset(("maxconn", "fullconn", "retries", "clitcpka-cnt", "srvtcpka-cnt"))
 _KEPT = frozenset(("balance", "hash-type", "source"))
@@ -56,7 +57,7 @@ class _Builder:
             if name in _GLOBAL_NUMBERS:
                 self._number(line, found.numbers, name, parse_integer, 1)
             elif name in _GLOBAL_TIMES:
-                self._number(line, found.times, name, parse_duration, 1)
+                self._number(line, found.times, name, taken, 1)
 
     def _proxy(self, section: Section) -> None:
         proxy = self._opened(section)
@@ -128,7 +129,7 @@ class _Builder:
 
     def timeout(self, line: Line, proxy: Proxy) -> None:
         name = line.statement.word(1)
-        self._number(line, proxy.timeouts, name, parse_duration, 2)
+        self._number(line, proxy.timeouts, name, taken, 2)
         if name in proxy.timeouts and proxy.timeouts[name].value == 0:
             del proxy.timeouts[name]  # 0 is no timeout
 
@@ -233,7 +234,7 @@ def _handed_down(proxy: Proxy) -> dict[str, Said[Words]]:
 
 
 def _seconds(text: str) -> int:
-    return parse_duration(text, unit="s", result="s")
+    return taken(text, unit="s", result="s")
 
 
 _READERS: dict[str, Callable[[_Builder, Line, Proxy], None]] = {

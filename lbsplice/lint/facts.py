@@ -9,10 +9,11 @@ from lbsplice.config.model import Check as CheckDefaults
 from lbsplice.config.model import Place
 from lbsplice.errors import UnitError
 from lbsplice.lint.model import Model, Path, Proxy, Said, Server
+from lbsplice.lint.times import taken
 from lbsplice.lint.vocabulary import L7_CHECKS
 from lbsplice.sysctl.tcp import connecting
 from lbsplice.sysctl.values import Sysctls
-from lbsplice.units import format_duration, parse_duration, parse_integer
+from lbsplice.units import format_duration, parse_integer
 
 _DEFAULTS = CheckDefaults()
 
@@ -169,7 +170,7 @@ def _time(said: Said[tuple[str, ...]] | None) -> Said[int] | None:
     if said is None or not said.value:
         return None
     try:
-        value = parse_duration(said.value[0])
+        value = taken(said.value[0])
     except UnitError:
         return None
     return Said(value, said.place, said.words) if value else None

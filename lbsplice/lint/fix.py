@@ -37,6 +37,11 @@ def _edited(text: str, edits: Sequence[Edit]) -> str:
     return "\n".join(result)
 
 
+def _header(name: str) -> str:
+    """A name with a blank ends with a tab, or `patch` takes only what is before the blank."""
+    return f"{name}\t" if " " in name else name
+
+
 def patch(sources: Sequence[Source], texts: Mapping[str, str]) -> str:
     """A unified diff from the sources to `texts`, for `patch -p0`. Empty if nothing
     changes."""
@@ -46,7 +51,7 @@ def patch(sources: Sequence[Source], texts: Mapping[str, str]) -> str:
             parts += difflib.unified_diff(
                 source.text.splitlines(keepends=True),
                 texts[source.name].splitlines(keepends=True),
-                source.name,
-                source.name,
+                _header(source.name),
+                _header(source.name),
             )
     return "".join(p if p.endswith("\n") else f"{p}\n\\ No newline at end of file\n" for p in parts)

@@ -4,7 +4,7 @@ is left out with a note."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lbsplice.config.conditions import Blocks
@@ -19,6 +19,8 @@ from lbsplice.errors import ConfigError
 
 _SUPPRESS = re.compile(r"#.*?\blbsplice-lint:\s*disable(-file)?=([A-Za-z0-9_, ]+)")
 
+_ID = re.compile(r"\s*(,?)[\s,]*([A-Z0-9_]+)")
+_LIKE_AN_ID = re.compile(r"L\d|ALL\Z")
 _BUILD = re.compile(
     r"\b(?:feature|enabled|openssl_version_atleast|openssl_version_before)\([^)]*\)"
 )
@@ -66,10 +68,17 @@ class Suppressions:
 
     lines: Mapping[Place, frozenset[str]]
     files: Mapping[str, frozenset[str]]
+    said: tuple[tuple[Place, frozenset[str]], ...] = ()
 
     def cover(self, rule: str, place: Place) -> bool:
         off = self.lines.get(place, frozenset()) | self.files.get(place.file, frozenset())
         return not off.isdisjoint((rule.upper(), "ALL"))
+
+    def misspelt(self, known: Iterable[str]) -> Iterator[Note]:
+        """A note for each id in a comment that is none, and so silences nothing."""
+        for place, ids in self.said:
+            for each in sorted(ids.difference(known, {"ALL"})):
+                yield Note(place, f"'{each}' is no finding's id, so this silences nothing with it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +183,24 @@ class _Reader:
 def _suppressions(sources: Sequence[Source]) -> Suppressions:
     lines: dict[Place, frozenset[str]] = {}
     files: dict[str, frozenset[str]] = {}
+    said = []
     for place, alone, whole_file, rules in _comments(sources):
+        said.append((place, rules))
         if whole_file:
             files[place.file] = files.get(place.file, frozenset()) | rules
             continue
         at = Place(place.file, place.line + 1) if alone else place
         lines[at] = lines.get(at, frozenset()) | rules
-    return Suppressions(lines, files)
+    return Suppressions(lines, files, tuple(said))
+
+
+def _ids(text: str) -> Iterator[str]:
+    """The ids of a comment, up to where its reason begins: `L1, L5 L6 as we know`."""
+    for position, match in enumerate(_ID.finditer(text)):
+        comma, word = match.groups()
+        if position and not comma and not _LIKE_AN_ID.match(word):
+            return
+        yield word
 
 
 def _comments(sources: Sequence[Source]) -> Iterator[tuple[Place, bool, bool, frozenset[str]]]:
@@ -190,6 +210,6 @@ def _comments(sources: Sequence[Source]) -> Iterator[tuple[Place, bool, bool, fr
         for number, text in enumerate(source.text.split("\n"), 1):
             match = _SUPPRESS.search(text)
             if match:
-                ids = frozenset(re.split(r"[,\s]+", match[2].strip().upper())) - {""}
+                ids = frozenset(_ids(match[2].upper()))
                 alone = text.lstrip().startswith("#")
                 yield Place(source.name, number), alone, bool(match[1]), ids

@@ -76,9 +76,20 @@ LETTERS = {"defaults": "d", "frontend": "f", "listen": "l", "backend": "b"}
 SECONDS = frozenset(f"{side}tcpka-{what}" for side in ("cli", "srv") for what in ("idle", "intvl"))
 """Keywords whose number without a unit is in seconds, not milliseconds."""
 
+FIRST_SETTING = {"bind": 2, "default-server": 1, "server": 3, "server-template": 4}
+"""Where the settings of a line begin: behind its names and addresses."""
+
 SERVER_TIMES = frozenset(("inter", "fastinter", "downinter", "agent-inter", "tcp-ut"))
 """Words of a `server` line with a time in milliseconds. (`slowstart` too, but its
 everyday values are long enough to be meant so.)"""
+
+ACTIONS = {
+    "on-marked-down": _set("shutdown-sessions"),
+    "on-marked-up": _set("shutdown-backup-sessions"),
+    "observe": _set("none layer4 layer7"),
+    "on-error": _set("fastinter fail-check sudden-death mark-down"),
+}
+"""Words of a `server` line that take one of few values."""
 
 L7_CHECKS = _set(
     "httpchk mysql-check pgsql-check redis-check smtpchk ldap-check ssl-hello-chk spop-check "

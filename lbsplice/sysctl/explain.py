@@ -202,9 +202,27 @@ def _somaxconn(question: Question) -> _Told:
     return _Told(means, f"a tenth of maxconn, {burst} clients, may come back at once", True)
 
 
+def _syncookies(question: Question) -> _Told:
+    says = {
+        0: "are refused until one ends",
+        1: "get SYN cookies: they come in, with fewer TCP options",
+        2: "get SYN cookies, as all others do",
+    }
+    value = question.number("tcp_syncookies")
+    return _Told(
+        "clients beyond the handshakes under way that a listener has room for (its backlog, at "
+        f"most somaxconn) {says.get(value, 'have an unknown rule')}"
+    )
+
+
 def _syn_backlog(question: Question) -> _Told:
     limit = question.number("tcp_max_syn_backlog")
-    return _Told(f"at most {limit} handshakes are under way on one listener before SYN cookies")
+    if question.number("tcp_syncookies"):
+        return _Told("limits nothing while tcp_syncookies is on")
+    return _Told(
+        f"at most {tcp.handshakes(limit)} handshakes are under way on one listener (three "
+        "quarters); SYNs of clients not known yet are dropped beyond that"
+    )
 
 
 def _ports(question: Question) -> _Told:
@@ -223,9 +241,9 @@ def _ports(question: Question) -> _Told:
 def _tw(question: Question) -> _Told:
     value = question.number("tcp_tw_reuse")
     says = {
-        0: "is never used again before 60 s have passed",
-        1: "may be used again for a new connection after 1 s, with timestamps",
-        2: "may be used again after 1 s on the loopback only",
+        0: "is never used again for the same server address before 60 s have passed",
+        1: "may be used again for the same server address after 1 s, with timestamps",
+        2: "is used again for the same address after 1 s on the loopback only, else after 60 s",
     }
     return _Told(f"a port in TIME_WAIT {says.get(value, 'has an unknown rule')}")
 
@@ -235,8 +253,8 @@ def _memory(question: Question) -> _Told:
     fits = limit // QUEUED_BYTES
     tight = bool(question.sessions and fits < question.sessions)
     return _Told(
-        f"all TCP queues together may take {limit >> 20} MiB: {fits} sessions that hold "
-        f"{QUEUED_BYTES >> 10} KiB each (idle ones hold nothing)",
+        f"all TCP queues together may take {limit >> 20} MiB with pages of 4 KiB: {fits} sessions "
+        f"that hold {QUEUED_BYTES >> 10} KiB each (idle ones hold nothing)",
         f"maxconn is {question.sessions}" if question.sessions else "",
         tight,
     )
@@ -257,7 +275,12 @@ def _buffer(which: str, verb: str) -> Callable[[Question], _Told]:
 def _files(question: Question) -> _Told:
     limit = question.number("file-max")
     tight = bool(question.sessions and DESCRIPTORS_A_SESSION * question.sessions > limit)
-    return _Told(f"the machine may have {limit} open files", "", tight)
+    return _Told(
+        f"the machine may have {limit} open files; processes with CAP_SYS_ADMIN (root) are not "
+        "held back by it (not measured: that would harm all other processes)",
+        "",
+        tight,
+    )
 
 
 def _nr_open(question: Question) -> _Told:
@@ -329,6 +352,7 @@ _READERS: dict[str, Callable[[Question], _Told]] = {
     "tcp_tw_reuse": _tw,
     "ip_local_port_range": _ports,
     "somaxconn": _somaxconn,
+    "tcp_syncookies": _syncookies,
     "tcp_max_syn_backlog": _syn_backlog,
     "tcp_mem": _memory,
     "tcp_rmem": _buffer("tcp_rmem", "receives"),

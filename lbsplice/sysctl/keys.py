@@ -54,6 +54,7 @@ _ALL = (
     Key("net.ipv4.tcp_rto_max_ms", 1000, 120_000),
     Key("net.ipv4.tcp_rto_min_us", 1000, 1_000_000),
     Key("net.ipv4.tcp_tw_reuse", 0, 2),
+    Key("net.ipv4.tcp_syncookies", 0, 2),
     Key("net.ipv4.tcp_max_syn_backlog", 1, _INT),
     Key("net.ipv4.ip_local_port_range", 1024, 65535, count=2, rising=True),
     Key("net.ipv4.tcp_rmem", 1, _INT, count=3, rising=True),

@@ -163,7 +163,9 @@ def _changes(demand: Demand, sysctls: Sysctls) -> Iterator[Change]:
     burst = min(65535, sessions // _BURST)
     why = f"{burst} clients may come back at the same moment"
     yield from _at_least(sysctls, "net.core.somaxconn", burst, why)
-    yield from _at_least(sysctls, "net.ipv4.tcp_max_syn_backlog", burst, why)
+    if not sysctls.number("net.ipv4.tcp_syncookies"):  # else it limits nothing
+        most = -(-4 * burst // 3)
+        yield from _at_least(sysctls, "net.ipv4.tcp_max_syn_backlog", most, why)
     if sysctls.known("net.netfilter.nf_conntrack_max"):
         yield from _at_least(
             sysctls,

@@ -90,6 +90,12 @@ def accepting(synack_retries: int, rto_max_ms: int = 120_000) -> int:
     return sum(min(SYN_RTO_MS << n, rto_max_ms) for n in range(synack_retries + 1))
 
 
+def handshakes(max_syn_backlog: int) -> int:
+    """How many may be under way on one listener without SYN cookies: the last quarter of
+    tcp_max_syn_backlog is for clients that the kernel has met before."""
+    return max_syn_backlog - (max_syn_backlog >> 2) + 1
+
+
 def syns_within(limit_ms: int, linear: int = 0) -> int:
     """How many SYNs are sent before a connect is given up after `limit_ms`."""
     sent, at, pause = 1, 0, SYN_RTO_MS

@@ -21,6 +21,7 @@ DEFAULTS = {
     "net.ipv4.tcp_rto_min_us": "200000",
     "net.ipv4.ip_local_port_range": "32768 60999",
     "net.ipv4.tcp_tw_reuse": "2",
+    "net.ipv4.tcp_syncookies": "1",
     "net.ipv4.tcp_max_syn_backlog": "1024",
     "net.core.somaxconn": "4096",
     "fs.nr_open": "1048576",

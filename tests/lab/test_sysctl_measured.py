@@ -178,6 +178,29 @@ def test_a_half_open_connection_is_kept_as_long_as_explained(scene):
         assert_within(time.monotonic() - since, tcp.Span(expected, expected))
 
 
+@pytest.mark.parametrize(("cookies", "expected"), [(0, tcp.handshakes(20)), (1, 40)])
+def test_the_syn_backlog_limits_handshakes_only_without_cookies(scene, cookies, expected):
+    set_in(scene, BALANCER, tcp_max_syn_backlog=20, tcp_syncookies=cookies)
+    told = {e.name: e.means for e in explain(Question(scene.sysctls()))}
+    says = "limits nothing" if cookies else f"at most {expected} handshakes"
+    assert told[V4 + "tcp_max_syn_backlog"].startswith(says)
+    with scene.network.entered(BALANCER):
+        listener = socket.create_server((SERVICE_ADDRESS, PORT), backlog=100)
+    scene.rule(CLIENT, "INPUT", f"-p tcp -s {SERVICE_ADDRESS} -j DROP")
+    with listener, ExitStack() as opened:
+        for _ in range(40):
+            with scene.network.entered(CLIENT):
+                client = opened.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((SERVICE_ADDRESS, PORT))
+
+        def under_way():
+            return states(scene, BALANCER).count(SYN_RECV)
+
+        wait_until(lambda: under_way() == expected, "all that fit are under way")
+        holds_for(lambda: under_way() == expected, "no more", 0.3)
+
+
 def test_as_many_sessions_as_ports(scene):
     set_in(scene, BALANCER, ip_local_port_range="40000 40009")
     told = {e.name: e for e in explain(Question(scene.sysctls()))}

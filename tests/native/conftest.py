@@ -14,6 +14,9 @@ from tests.support.succession import Line, MakeLine
 
 # They need another extension: scripts/faults builds it.
 collect_ignore_glob = [] if os.environ.get("LBSPLICE_FAULTS") else ["test_faults*.py"]
+if "ASAN_OPTIONS" in os.environ:
+    # Hundreds of forks of a process under a sanitizer take minutes.
+    collect_ignore_glob += ["test_adopt_storm.py"]
 
 
 @pytest.fixture

@@ -118,8 +118,10 @@ def test_a_plan_touches_only_what_must_change():
     assert {change.name: change.value for change in large.changes} == {
         PORTS: "13036 65535",
         SOMAXCONN: "5000",
-        "net.ipv4.tcp_max_syn_backlog": "5000",
     }
+    without_cookies = plan(10_000, 50_000, Sysctls({"net.ipv4.tcp_syncookies": "0"}), None)
+    changes = {change.name: change.value for change in without_cookies.changes}
+    assert changes["net.ipv4.tcp_max_syn_backlog"] == "6667"
     assert large.cost.keepalive_pps == 2 * 50_000 * 2 / 5
     servers = "listen l\n" + "".join(f" server s{n} 10.0.0.{n}:1\n" for n in range(1, 5))
     model = build(read([Source("a.cfg", servers)], {}))
@@ -254,6 +256,29 @@ def test_what_somebody_else_changed_since_is_left_alone(kernel, tmp_path):
     assert "left alone" in done.stderr
 
 
+def test_what_a_second_apply_does_not_name_is_set_back_unless_somebody_else_changed_it(
+    kernel, tmp_path
+):
+    file = tmp_path / "90-lbsplice.conf"
+    run("apply", "--file", file, "--set", f"{RETRIES2}=8", "--set", f"{SOMAXCONN}=5000")
+    kernel[RETRIES2] = "10"
+    done = run("apply", "--file", file, "--set", f"{PORTS}=1024 65535")
+    assert (kernel[RETRIES2], kernel[SOMAXCONN]) == ("10", "4096")
+    assert RETRIES2 not in done.stdout
+
+
+def test_a_dry_run_and_a_diff_fail_where_apply_would(kernel, tmp_path):
+    file = tmp_path / "90-lbsplice.conf"
+    given = ("--file", file, "--set", "net.ipv4.tcp_fin_timeout=30")  # this kernel has none
+    assert run("apply", *given).exit_code == 1
+    dry = run("apply", "--dry-run", *given)
+    assert (dry.exit_code, dry.stdout) == (1, "")
+    assert "this kernel has no net.ipv4.tcp_fin_timeout" in dry.stderr
+    config = str(CORPUS / "limits-good.cfg")
+    assert run("apply", "--file", file, "-f", config).exit_code == 2
+    assert run("diff", "--file", file, "-f", config).exit_code == 2
+
+
 def test_a_refused_value_undoes_the_ones_before_it_and_the_file(kernel, tmp_path):
     file = tmp_path / "90-lbsplice.conf"
     run("apply", "--file", file, "--set", f"{SOMAXCONN}=5000")
@@ -271,6 +296,32 @@ def test_values_out_of_bounds_and_files_read_later_are_told(kernel, tmp_path):
     assert "out of range (1..255)" in done.stderr
     (tmp_path / "99-other.conf").write_text(f"{RETRIES2} = 3\n")
     assert "read later" in run("apply", "--file", file, "--set", f"{RETRIES2}=8").stderr
+
+
+def test_files_of_all_directories_that_win_at_boot_are_told(kernel, tmp_path, monkeypatch):
+    places = [tmp_path / name for name in ("etc", "run", "lib")]
+    for place in places:
+        place.mkdir()
+    monkeypatch.setattr(sysctl_file, "READ_AT_BOOT", tuple(places))
+    etc, volatile, lib = places
+    (etc / "10-before.conf").write_text(f"{RETRIES2} = 3\n")
+    (lib / "95-lib.conf").write_text("# a comment\n-net/ipv4/tcp_retries2=3\n")
+    (volatile / "96-hidden.conf").write_text(f"{RETRIES2} = 3\n")
+    (etc / "96-hidden.conf").write_text(f"#{RETRIES2} = 3\n{RETRIES2}_not = 3\n")
+    (etc / "97-linked.conf").symlink_to(tmp_path / "nowhere")
+    for place in (etc, lib):
+        (place / "90-lbsplice.conf").write_text(
+            f"{HEADER}\n# before: {RETRIES2} = 3\n{RETRIES2}=4\n"
+        )
+    (etc / "90-lbsplice.conf").unlink()
+    given = (f"--set={RETRIES2}=8",)
+    expected = f"note: {lib}/95-lib.conf sets {RETRIES2} as well and is read later\n"
+    for more in (("--dry-run",), ()):
+        done = run("apply", "--file", etc / "90-lbsplice.conf", *given, *more)
+        assert done.stderr == expected
+    in_place = run("apply", "--file", volatile / "90-lbsplice.conf", *given).stderr
+    assert f"{etc}/90-lbsplice.conf sets {RETRIES2} as well and is read in place of" in in_place
+    assert in_place.endswith(expected)
 
 
 def test_apply_with_a_plan_stays_the_same_when_it_is_said_again(kernel, tmp_path):

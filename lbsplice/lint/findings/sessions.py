@@ -145,7 +145,7 @@ def _unchecked(backend: Proxy, servers: list[Server], found: Detection) -> Findi
         "L16",
         Severity.NOTE,
         servers[0].place,
-        f"{_named(servers)} of {backend.title}: nobody checks them, so a silent death never "
+        f"{_named(servers)} of {backend.title}: without checks a silent death never "
         f"keeps new sessions away; each one sent there waits {spoken(found.connect_ms)} an "
         f"attempt, {spoken(cost)} in all for {found.attempts} attempts",
         "add 'check' to the server lines",

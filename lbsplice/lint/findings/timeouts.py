@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 from lbsplice.config.model import Place
 from lbsplice.config.statement import Statement
+from lbsplice.errors import UnitError
 from lbsplice.lint.finding import Edit, EditKind, Finding, Severity, Subject
 from lbsplice.lint.model import Path, Proxy
 from lbsplice.lint.reader import Line
-from lbsplice.lint.vocabulary import SECONDS, SERVER_TIMES
+from lbsplice.lint.times import first_part
+from lbsplice.lint.vocabulary import FIRST_SETTING, SECONDS, SERVER_TIMES
 from lbsplice.lint.wording import listed, spoken
+from lbsplice.units import parse_duration
 
 _NEEDED = ("client", "connect", "server")
 _SMALL = 100
@@ -122,36 +125,66 @@ class _Bare:
 
 
 def _of_line(line: Line) -> Iterator[Finding]:
-    found = [bare for bare in _times(line.statement) if bare is not None]
+    written = list(_times(line.statement))
+    for keyword, value, unit in written:
+        yield from _unreadable(line, keyword, value, unit)
+    found = [bare for each in written if (bare := _bare(*each)) is not None]
     if any(bare.is_doubtful for bare in found):
         yield from (_doubtful(line, bare) for bare in found if bare.is_doubtful)
     elif found:
-        written = listed([f"'{bare.written}'" for bare in found])
+        shown = listed([f"'{bare.written}'" for bare in found])
         units = [f"{bare.written}{bare.unit}" for bare in found]
         yield Finding(
             "L14",
             Severity.NOTE,
             line.place,
-            f"{written} {'has' if len(found) == 1 else 'have'} no unit; "
+            f"{shown} {'has' if len(found) == 1 else 'have'} no unit; "
             f"{_NAMES[found[0].unit]} are meant",
             f"write {listed([repr(unit) for unit in units])}",
             _with_units(line, found),
         )
 
 
-def _times(statement: Statement) -> Iterator[_Bare | None]:
-    """The times of a line that have no unit."""
+def _unreadable(line: Line, keyword: str, value: str, unit: str) -> Iterator[Finding]:
+    """A time that HAProxy reads half, or not at all."""
+    try:
+        parse_duration(value, unit)
+    except UnitError as error:
+        part = first_part(value)
+        if part:
+            severity = Severity.WARNING
+            message = (
+                f"of '{keyword} {value}' HAProxy (2.6) takes only '{part}', with a "
+                "warning; newer versions may refuse it"
+            )
+        else:
+            severity = Severity.ERROR
+            written = f"{keyword} {value}".rstrip()
+            message = f"HAProxy does not start with '{written}': {error}"
+        yield Finding(
+            "L14",
+            severity,
+            line.place,
+            message,
+            "write one number and one unit (ms, s, m, h, d), no more than 24 days",
+        )
+
+
+def _times(statement: Statement) -> Iterator[tuple[str, str, str]]:
+    """The times of a line: keyword, value, and the unit of a number without one."""
     keyword = statement.keyword
     if keyword in ("hard-stop-after", "grace"):
-        yield _bare(keyword, statement.word(1), "ms")
+        yield keyword, statement.word(1), "ms"
     elif keyword == "timeout":
-        yield _bare(f"timeout {statement.word(1)}", statement.word(2), "ms")
+        yield f"timeout {statement.word(1)}", statement.word(2), "ms"
     elif keyword in SECONDS:
-        yield _bare(keyword, statement.word(1), "s")
-    elif keyword in ("server", "default-server", "server-template", "bind"):
-        for word, value in zip(statement.words[1:], statement.words[2:], strict=False):
+        yield keyword, statement.word(1), "s"
+    elif keyword in FIRST_SETTING:
+        first = FIRST_SETTING[keyword]
+        words = statement.words
+        for word, value in zip(words[first:], words[first + 1 :], strict=False):
             if word in SERVER_TIMES:
-                yield _bare(word, value, "ms")
+                yield word, value, "ms"
 
 
 def _bare(keyword: str, value: str, unit: str) -> _Bare | None:

@@ -21,7 +21,9 @@ from lbsplice.lint.finding import Finding, Severity, Subject
 from lbsplice.lint.model import Proxy
 from lbsplice.lint.reader import Line
 from lbsplice.lint.vocabulary import (
+    ACTIONS,
     BIND_FLAGS,
+    FIRST_SETTING,
     LETTERS,
     OPTION_PLACES,
     PLACES,
@@ -75,7 +77,7 @@ def _of_line(subject: Subject, proxy: Proxy, line: Line) -> Iterator[Finding]:
             f"'{shown}' is for HTTP and does nothing in {proxy.title}, which is 'mode tcp'",
             "remove it, or write 'mode http'",
         )
-    if keyword in ("server", "default-server", "server-template", "bind"):
+    if keyword in FIRST_SETTING:
         yield from _settings(line)
 
 
@@ -84,12 +86,15 @@ def _settings(line: Line) -> Iterator[Finding]:
     statement = line.statement
     is_bind = statement.keyword == "bind"
     table, flags = (BIND, BIND_FLAGS) if is_bind else (SERVER, SERVER_FLAGS)
-    at = {"bind": 2, "default-server": 1, "server": 3, "server-template": 4}[statement.keyword]
+    at = FIRST_SETTING[statement.keyword]
     while at < len(statement.words):
         word = statement.word(at)
         if word not in table and not word.startswith("set-proxy-v2-tlv-fmt("):
             yield _unknown(line, word, f"on a '{statement.keyword}' line", table)
             return  # what follows may be its value
+        value = statement.word(at + 1)
+        if not is_bind and value not in ACTIONS.get(word, (value,)):
+            yield _no_action(line, word, value)
         at += setting_length(statement, at, table, flags)
 
 
@@ -112,6 +117,16 @@ def _unknown(line: Line, word: str, where: str, table: Table) -> Finding:
         line.place,
         f"'{word}' {where} is no word of HAProxy's (up to version 3.2)",
         f"did you mean '{near}'?" if near else "remove it, or check its spelling",
+    )
+
+
+def _no_action(line: Line, word: str, value: str) -> Finding:
+    return Finding(
+        "L13",
+        Severity.ERROR,
+        line.place,
+        f"'{word}' has no '{value}'" if value else f"'{word}' lacks its value",
+        f"write {' or '.join(repr(each) for each in sorted(ACTIONS[word]))}",
     )
 
 

@@ -62,7 +62,7 @@ def _result(finding: Finding) -> dict[str, Any]:
             }
         ],
     }
-    if finding.edits:
+    if finding.edits and all(edit.text == printable(edit.text) for edit in finding.edits):
         result["fixes"] = [
             {
                 "description": {"text": printable(finding.change)},
@@ -86,9 +86,9 @@ def _change(edit: Edit) -> dict[str, Any]:
         region = {"startLine": line, "startColumn": 1, "endLine": line, "endColumn": 1}
         text = edit.text + "\n"
     else:
-        region = {"startLine": line, "startColumn": 1, "endLine": line + 1, "endColumn": 1}
-        text = edit.text + "\n"
+        region = {"startLine": line}  # all of it but its end
+        text = edit.text
     return {
         "artifactLocation": _artifact(edit.place),
-        "replacements": [{"deletedRegion": region, "insertedContent": {"text": printable(text)}}],
+        "replacements": [{"deletedRegion": region, "insertedContent": {"text": text}}],
     }

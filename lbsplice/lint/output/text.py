@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from lbsplice.config.messages import printable
+from lbsplice.config.model import Place
 from lbsplice.lint.analysis import Analysis
 from lbsplice.lint.detect import Detection, Estimate, Session, Side
 from lbsplice.lint.finding import Finding, Severity
@@ -67,9 +69,10 @@ def _summary(analysis: Analysis) -> str:
 
 
 def _show_detections(analysis: Analysis, console: Console) -> None:
+    named = _names(analysis)
     for title, group in grouped(analysis.detections):
         first = group[0]
-        names = listed([d.path.server.name for d in group])
+        names = listed([named[title, d.path.server.place] for d in group])
         table = Table(
             title=_clean(f"{title}, {'server' if len(group) == 1 else 'servers'} {names}"),
             title_justify="left",
@@ -90,6 +93,17 @@ def _show_detections(analysis: Analysis, console: Console) -> None:
             "[dim]A death is silent when nothing comes any more, not even a reset. From "
             f"{_clean(analysis.host.sysctls.origin)}; kernel timers may be an eighth late.[/dim]\n",
         )
+
+
+def _names(analysis: Analysis) -> Mapping[tuple[str, Place], str]:
+    """What each path's servers are called; of several with one name also where they stand."""
+    names = {(d.path.title, d.path.server.place): d.path.server.name for d in analysis.detections}
+    counts = Counter((title, name) for (title, _), name in names.items())
+    told: dict[tuple[str, Place], str] = {}
+    for (title, place), name in names.items():
+        where = f"line {place.line}" if len(analysis.sources) == 1 else str(place)
+        told[title, place] = f"{name} ({where})" if counts[title, name] > 1 else name
+    return told
 
 
 def _when(estimate: Estimate) -> str:

@@ -110,6 +110,17 @@ def test_sarif_has_the_shape_that_code_hosts_want():
     assert fix["insertedContent"]["text"] == "    option clitcpka\n"
 
 
+def test_sarif_replaces_lines_and_keeps_their_ends(tmp_path):
+    file = tmp_path / "a.cfg"
+    file.write_bytes(b"defaults\r\n    timeout client 5000\r\n    timeout server 5000 # \xff")
+    (only,) = json.loads(run(file, "--sarif").stdout)["runs"]
+    first, second = only["results"]
+    (replacement,) = first["fixes"][0]["artifactChanges"][0]["replacements"]
+    assert replacement["deletedRegion"] == {"startLine": 2}
+    assert replacement["insertedContent"] == {"text": "    timeout client 5000ms"}
+    assert "fixes" not in second  # a byte that JSON can not hold
+
+
 def _fixable():
     return [path for path in FILES if any(f.edits for f in analysis_of(path).findings)]
 
@@ -147,11 +158,50 @@ def test_the_patch_is_one_that_patch_takes(tmp_path):
     )
     assert b"    option clitcpka\r\n    clitcpka-idle" in again.read_bytes()
     copy.chmod(0o640)
-    assert run(copy, "--fix").exit_code == 1
+    assert run(copy, "--fix").exit_code == 0
     assert copy.read_bytes() == again.read_bytes()
     assert copy.stat().st_mode & 0o777 == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.cfg", "b.cfg"]
     assert run(copy, "--fix").stdout == ""
+
+
+def test_with_fix_what_counts_is_what_is_left(tmp_path):
+    copy = tmp_path / "a.cfg"
+    copy.write_bytes(FIXABLE.read_bytes())
+    assert run(copy).exit_code == 1
+    assert run(copy, "--fix").exit_code == run(copy).exit_code == 0
+    hangs = tmp_path / "b.cfg"
+    hangs.write_bytes((CORPUS / "amqp-hangs.cfg").read_bytes())
+    assert run(hangs, "--fix").exit_code == run(hangs).exit_code
+    assert run("-", "--fix", input=FIXABLE.read_bytes()).exit_code == 1  # nothing is written
+
+
+def test_a_directory_without_files_is_no_clean_configuration(tmp_path):
+    (tmp_path / "notes.txt").write_text("listen l\n")
+    done = run(tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"there is no *.cfg file in {tmp_path}" in done.stderr
+    (tmp_path / "a.cfg").write_text("")
+    assert run(tmp_path).exit_code == 0
+
+
+def test_two_servers_of_one_name_are_told_apart(tmp_path):
+    file = tmp_path / "a.cfg"
+    server = "server a 10.0.0.1:1"
+    file.write_text(f"listen l\n bind :1\n {server} check\n {server}\n server b 10.0.0.1:2 check\n")
+    shown = run(file).stdout
+    assert "servers a (line 3) and b" in shown
+    assert "server a (line 4)" in shown
+
+
+def test_patch_takes_a_name_with_a_blank(tmp_path):
+    file = tmp_path / "my own.cfg"
+    file.write_text("defaults\n    timeout connect 5000\n")
+    source = Source(file.name, file.read_text())
+    texts = fixed([source], analyse([source], {}, Sysctls()).findings)
+    told = patch([source], texts).encode()
+    subprocess.run(["patch", "-p0"], input=told, cwd=tmp_path, check=True, capture_output=True)
+    assert file.read_text() == texts[file.name]
 
 
 def test_a_patch_keeps_a_missing_last_newline():

@@ -50,6 +50,22 @@ def test_words_of_a_server_with_values_do_not_run_into_each_other():
     }
 
 
+def test_an_unknown_id_in_a_comment_is_noted_and_a_reason_is_not():
+    text = (
+        "# lbsplice-lint: disable-file=l12, L1O\n"
+        "listen l  # lbsplice-lint: disable=L10 as we know, and all agree\n"
+        " mode tcp  # lbsplice-lint: disable=hangs\n"
+        " mode tcp  # lbsplice-lint: disable=all\n"
+        " mode tcp  # lbsplice-lint: disable=L1 L5,L99 for now\n"
+    )
+    notes = analyse([Source("a.cfg", text)], {}, Sysctls()).notes
+    assert [(n.place.line, n.text.split("'")[1]) for n in notes] == [
+        (1, "L1O"),
+        (3, "HANGS"),
+        (5, "L99"),
+    ]
+
+
 def test_defaults_are_inherited_by_name_or_from_the_last():
     first, second, third = model(
         "defaults one\n timeout client 1s\n option clitcpka\n"
