@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 from lbsplice.kernel.sockdiag import SocketWatch
 from lbsplice.lab import faults, proxies
@@ -56,7 +57,6 @@ class _Play:
         self._setup_s = SETUP_S + seconds_to_down(settings.fall, settings.inter_ms)
         self._cast = Cast(stage, stack, self._setup_s)
         self._victim_server: Child | None = None
-        self._statuses_before = 0
 
     def run(self) -> CaseResult:
         self._start_servers()
@@ -137,9 +137,7 @@ class _Play:
         self._stage.need(
             lambda: seen[-1:] in ([], ["UP"]), self._setup_s, f"{VICTIM.name} was not UP"
         )
-        self._statuses_before = len(seen)
-        self._stage.fault_at = time.monotonic()
-        self._stage.say(Who.OPERATOR, breakage.apply_text(), Tone.FAULT, self._stage.fault_at)
+        self._stage.fault(breakage.apply_text(), VICTIM.name)
         breakage.apply()
 
     def _watch_down(self, proxy: RunningProxy) -> None:
@@ -216,32 +214,15 @@ class _Play:
         return lives
 
     def _observed(self, end: End, bystander_lives: bool, left: int) -> Observed:
-        stage, seen = self._stage, self._stage.status_of(VICTIM.name)
-        session = stage.session
-        times = seen.times[self._statuses_before :]
-        timed = zip(times, self._statuses()[1:], strict=True)
-        down_at = next((at for at, status in timed if status == "DOWN"), None)
-        return Observed(
-            statuses=self._statuses(),
-            end=end,
-            ended_s=self._since(session.ended_at),
-            down_s=self._since(down_at),
-            asked_s=self._since(session.asked_at) if session.asked > 1 else None,
-            session_state=session.logged_state,
-            lines_answered=session.answered,
-            wrong_answers=session.wrong,
-            bystander_answered=stage.bystander.answered,
-            bystander_lives=bystander_lives,
-            left_behind=left,
+        stage = self._stage
+        observed = stage.observed(
+            VICTIM.name, end, bystander_lives=bystander_lives, left_behind=left
         )
+        asked_at = stage.session.asked_at if stage.session.asked > 1 else None
+        return replace(observed, asked_s=stage.since_fault(asked_at))
 
     def _statuses(self) -> tuple[str, ...]:
-        """The broken server's statuses, from the one it had when the fault came."""
-        seen = self._stage.status_of(VICTIM.name).statuses
-        return ("UP", *seen[self._statuses_before :])
-
-    def _since(self, at: float | None) -> float | None:
-        return None if at is None else self._stage.since_fault(at)
+        return self._stage.statuses_since_fault(VICTIM.name)
 
     def _show_legs(self, watch: SocketWatch) -> tuple[Leg, ...]:
         legs = []

@@ -23,8 +23,8 @@ from lbsplice.lab.keepalive_scene import (
 )
 from lbsplice.lab.keepalive_verdict import KeepaliveObserved, judge_keepalive
 from lbsplice.lab.processes import Child, cleaned_up
-from lbsplice.lab.scene import Happening, Tone, Who
-from lbsplice.lab.stage import Report, Stage
+from lbsplice.lab.scene import Tone, Who
+from lbsplice.lab.stage import Report, Stage, noting
 from lbsplice.lab.topology import CLIENT, PORT, VICTIM
 from lbsplice.lab.traffic import ASK
 from lbsplice.lab.verdict import End
@@ -49,12 +49,7 @@ def play(settings: KeepaliveSettings, case: KeepaliveCase, report: Report) -> Ke
 
     Returns what was seen and judged. Raises LabError when the scene can not be set up,
     EnvironmentLacks when the machine does not allow it."""
-    timeline: list[Happening] = []
-
-    def note(happening: Happening) -> None:
-        timeline.append(happening)
-        report(happening)
-
+    note, timeline = noting(report)
     with cleaned_up() as stack:
         observed = _Play(settings, case, Stage(note), stack).run()
     claims = judge_keepalive(settings, case, observed)
@@ -129,10 +124,11 @@ class _Play:
     def _observed(self, end: End, capture: Capture, left: int) -> KeepaliveObserved:
         session = self._stage.session
         ended_at = session.ended_at if end is not End.HANGS else None
-        told_s, logged_s = self._since(ended_at), self._since(session.logged_at)
+        since = self._stage.since_fault
+        told_s, logged_s = since(ended_at), since(session.logged_at)
         over_s = told_s or logged_s or float("inf")
-        probes = tuple(at for at in map(self._since, capture.probes) if at and at <= over_s)
-        answers = [at for at in map(self._since, capture.answers) if at and at <= over_s]
+        probes = tuple(at for at in map(since, capture.probes) if at and at <= over_s)
+        answers = [at for at in map(since, capture.answers) if at and at <= over_s]
         return KeepaliveObserved(
             told=end,
             told_s=told_s,
@@ -143,6 +139,3 @@ class _Play:
             wrong_answers=session.wrong,
             left_behind=left,
         )
-
-    def _since(self, at: float | None) -> float | None:
-        return None if at is None else self._stage.since_fault(at)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections import Counter
 from contextlib import ExitStack, suppress
 
@@ -25,8 +24,8 @@ from lbsplice.lab.reload_scene import (
     judge_reload,
     pids_text,
 )
-from lbsplice.lab.scene import Happening, Proxy, Tone, Who, seconds_to_down
-from lbsplice.lab.stage import Report, Stage
+from lbsplice.lab.scene import Proxy, Tone, Who, seconds_to_down
+from lbsplice.lab.stage import Report, Stage, noting
 from lbsplice.lab.topology import (
     BALANCER,
     BYSTANDER,
@@ -37,7 +36,7 @@ from lbsplice.lab.topology import (
     configuration,
 )
 from lbsplice.lab.traffic import ASK
-from lbsplice.lab.verdict import End, Observed
+from lbsplice.lab.verdict import End
 
 _SLACK_S = 5.0
 _RELOAD_S = 20.0
@@ -60,12 +59,7 @@ def play(settings: ReloadSettings, case: ReloadCase, report: Report) -> ReloadRe
 
     Returns what was seen and judged. Raises LabError when the scene can not be set up,
     EnvironmentLacks when the machine does not allow it."""
-    timeline: list[Happening] = []
-
-    def note(happening: Happening) -> None:
-        timeline.append(happening)
-        report(happening)
-
+    note, timeline = noting(report)
     with cleaned_up() as stack:
         observed = _Play(settings, case, _ReloadStage(note), stack).run()
     claims = judge_reload(settings, case, observed)
@@ -97,7 +91,6 @@ class _Play:
         self._stage = stage
         self._down_s = seconds_to_down(settings.fall, settings.inter_ms) + _SLACK_S
         self._cast = Cast(stage, stack, SETUP_S + self._down_s)
-        self._statuses_before = 0
 
     def run(self) -> ReloadObserved:
         stage, settings = self._stage, self._settings
@@ -119,7 +112,8 @@ class _Play:
         end = stage.session.end or End.HANGS
         lives = self._bystander_lives()
         left = self._cast.stop(proxy)
-        return ReloadObserved(self._observed(end, lives, left), before, after)
+        observed = stage.observed(VICTIM.name, end, bystander_lives=lives, left_behind=left)
+        return ReloadObserved(observed, before, after)
 
     # -- the set-up
 
@@ -190,14 +184,12 @@ class _Play:
     def _break(self) -> None:
         seen = self._stage.status_of(VICTIM.name).statuses
         self._stage.need(lambda: seen[-1:] == ["UP"], SETUP_S, f"{VICTIM.name} was not UP")
-        self._statuses_before = len(seen)
-        self._stage.fault_at = time.monotonic()
-        self._stage.say(Who.OPERATOR, _DEATH.text("-A"), Tone.FAULT, self._stage.fault_at)
+        self._stage.fault(_DEATH.text("-A"), VICTIM.name)
         _DEATH.put("-A", self._cast.network, self._cast.scratch)
 
     def _watch(self, client: Child) -> None:
         stage, session, watch_s = self._stage, self._stage.session, self._settings.watch_s
-        stage.wait(lambda: "DOWN" in self._statuses(), self._down_s)
+        stage.wait(lambda: "DOWN" in stage.statuses_since_fault(VICTIM.name), self._down_s)
         if expected_end(self._settings.proxy, self._case) is End.HANGS and session.alive:
             client.tell(ASK)
         if not stage.wait(lambda: not session.alive, watch_s):
@@ -213,30 +205,3 @@ class _Play:
         self._stage.wait(lambda: session.answered > count or not session.alive, _SLACK_S)
         lives = session.alive and session.answered > count and not session.wrong
         return lives and "DOWN" not in seen.statuses
-
-    # -- what was seen
-
-    def _statuses(self) -> tuple[str, ...]:
-        """The broken server's statuses, from the one it had when the fault came."""
-        return ("UP", *self._stage.status_of(VICTIM.name).statuses[self._statuses_before :])
-
-    def _observed(self, end: End, bystander_lives: bool, left: int) -> Observed:
-        stage, session = self._stage, self._stage.session
-        times = stage.status_of(VICTIM.name).times[self._statuses_before :]
-        timed = zip(times, self._statuses()[1:], strict=True)
-        down_at = next((at for at, status in timed if status == "DOWN"), None)
-        return Observed(
-            statuses=self._statuses(),
-            end=end,
-            ended_s=self._since(session.ended_at),
-            down_s=self._since(down_at),
-            session_state=session.logged_state,
-            lines_answered=session.answered,
-            wrong_answers=session.wrong,
-            bystander_answered=stage.bystander.answered,
-            bystander_lives=bystander_lives,
-            left_behind=left,
-        )
-
-    def _since(self, at: float | None) -> float | None:
-        return None if at is None else self._stage.since_fault(at)

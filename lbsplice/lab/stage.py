@@ -16,7 +16,7 @@ from lbsplice.lab.loglines import read_session, read_status
 from lbsplice.lab.processes import Child, Inbox, Line
 from lbsplice.lab.scene import Happening, Tone, Who
 from lbsplice.lab.traffic import Event
-from lbsplice.lab.verdict import End
+from lbsplice.lab.verdict import End, Observed
 
 Report = Callable[[Happening], None]
 Reader = Callable[[Line], None]
@@ -28,6 +28,17 @@ _END_TEXTS = {
     End.RESET: "told: connection reset (ECONNRESET)",
     End.ERROR: "told: an error",
 }
+
+
+def noting(report: Report) -> tuple[Report, list[Happening]]:
+    """A report that also keeps what it is told, and where it keeps it."""
+    timeline: list[Happening] = []
+
+    def note(happening: Happening) -> None:
+        timeline.append(happening)
+        report(happening)
+
+    return note, timeline
 
 
 @dataclass
@@ -79,6 +90,7 @@ class Stage:
         self.statuses: dict[str, StatusSeen] = {}
         self.fault_at: float | None = None
         self.proxy: Child | None = None
+        self._statuses_before = 0
         self._report = report
         self._sessions: dict[Child, SessionSeen] = {}
         self._listening: set[Child] = set()
@@ -103,8 +115,39 @@ class Stage:
     def status_of(self, server: str) -> StatusSeen:
         return self.statuses.setdefault(server, StatusSeen())
 
-    def since_fault(self, at: float) -> float | None:
-        return None if self.fault_at is None else at - self.fault_at
+    def since_fault(self, at: float | None) -> float | None:
+        return None if self.fault_at is None or at is None else at - self.fault_at
+
+    def fault(self, what: str, server: str) -> None:
+        """Report what breaks this server now. Its statuses are counted from here."""
+        self._statuses_before = len(self.status_of(server).statuses)
+        self.fault_at = time.monotonic()
+        self.say(Who.OPERATOR, what, Tone.FAULT, self.fault_at)
+
+    def statuses_since_fault(self, server: str) -> tuple[str, ...]:
+        """The broken server's statuses, from the one it had when the fault came."""
+        return ("UP", *self.status_of(server).statuses[self._statuses_before :])
+
+    def observed(
+        self, server: str, end: End, *, bystander_lives: bool, left_behind: int
+    ) -> Observed:
+        """What was seen of the two sessions and of the server that was broken."""
+        session, statuses = self.session, self.statuses_since_fault(server)
+        times = self.status_of(server).times[self._statuses_before :]
+        timed = zip(times, statuses[1:], strict=True)
+        down_at = next((at for at, status in timed if status == "DOWN"), None)
+        return Observed(
+            statuses=statuses,
+            end=end,
+            ended_s=self.since_fault(session.ended_at),
+            down_s=self.since_fault(down_at),
+            session_state=session.logged_state,
+            lines_answered=session.answered,
+            wrong_answers=session.wrong,
+            bystander_answered=self.bystander.answered,
+            bystander_lives=bystander_lives,
+            left_behind=left_behind,
+        )
 
     def say(self, who: Who, what: str, tone: Tone = Tone.PLAIN, at: float | None = None) -> None:
         """Report one line of the timeline, of now unless told otherwise."""
