@@ -190,13 +190,14 @@ def test_log_that_nobody_reads_slows_no_session(tmp_path, load_program, target):
 
 
 def test_burst_of_sessions_keeps_the_checks_on_time(lb, load_program, tmp_path):
+    """Checks go on between the lines of the log; behind them, they would wait for its end."""
+    burst_ms = 2000
     with Asked(tmp_path / "asked") as asked:
         checked = f"server b unix@{asked.path} weight 0 check inter 50ms fall 1"
-        churn(lb, load_program, f"log {lb.log} local0", checked, measure_ms=1000)
+        churn(lb, load_program, f"log {lb.log} local0", checked, measure_ms=burst_ms)
         lb.stops()
     gaps = [after - before for before, after in zip(asked.times, asked.times[1:], strict=False)]
-    assert len(gaps) > 10
-    assert max(gaps) < 0.3
+    assert max(gaps) < burst_ms / 1000 / 2
     lb.says_no_more("is DOWN", 0)
 
 
