@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from lbsplice.cli.lab_keepalive import keepalive
-from lbsplice.cli.lab_parts import in_turn, json_option, leave, proxy_option
+from lbsplice.cli.lab_parts import (
+    fall_option,
+    in_turn,
+    inter_option,
+    json_option,
+    leave,
+    proxy_option,
+    watch_option,
+)
 from lbsplice.cli.lab_reload import reload
 from lbsplice.errors import UnitError
 from lbsplice.lab.crash_scene import CrashSettings
@@ -57,29 +65,9 @@ def lab() -> None:
     is_flag=True,
     help="Play only the case where the server is back before anybody gave up.",
 )
-@click.option(
-    "--fall",
-    type=click.IntRange(1, 100),
-    default=2,
-    show_default=True,
-    help="Failed checks until the server is down.",
-)
-@click.option(
-    "--inter",
-    type=click.IntRange(10, 60_000),
-    default=200,
-    show_default=True,
-    metavar="MS",
-    help="Milliseconds between checks, and for one check.",
-)
-@click.option(
-    "--watch",
-    type=click.FloatRange(0.1, 3600),
-    default=3.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a silent session is watched before it counts as hanging.",
-)
+@fall_option(2)
+@inter_option(200)
+@watch_option(3.0)
 @json_option
 @click.pass_context
 def failover(

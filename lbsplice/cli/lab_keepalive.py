@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import click
 
-from lbsplice.cli.lab_parts import in_turn, json_option, leave, proxy_option, scene_show
+from lbsplice.cli.lab_parts import (
+    case_option,
+    chosen_cases,
+    in_turn,
+    json_option,
+    leave,
+    play_cases,
+    proxy_option,
+    scene_show,
+    watch_option,
+)
 from lbsplice.lab.keepalive_results import (
-    KeepaliveResult,
     as_object,
     case_title,
     opening_lines,
@@ -20,13 +29,7 @@ _DEFAULTS = KeepaliveSettings()
 
 @click.command()
 @proxy_option
-@click.option(
-    "--case",
-    "cases",
-    type=click.Choice([case.value for case in KeepaliveCase]),
-    multiple=True,
-    help="Play only this one; repeatable.  [default: all]",
-)
+@case_option(KeepaliveCase)
 @click.option(
     "--idle",
     type=click.IntRange(1, 3600),
@@ -58,14 +61,7 @@ _DEFAULTS = KeepaliveSettings()
     metavar="SECONDS",
     help="The idle timeout of the first two cases.",
 )
-@click.option(
-    "--watch",
-    type=click.FloatRange(0.1, 3600),
-    default=_DEFAULTS.watch_s,
-    show_default=True,
-    metavar="SECONDS",
-    help="How much longer than computed a session is watched.",
-)
+@watch_option(_DEFAULTS.watch_s, "How much longer than computed a session is watched.")
 @json_option
 @click.pass_context
 def keepalive(
@@ -95,7 +91,7 @@ def keepalive(
       sudo lbsplice lab keepalive --proxy both
       sudo lbsplice lab keepalive --case dead-server --idle 5 --intvl 2 --cnt 4
     """
-    chosen = [case for case in KeepaliveCase if not cases or case.value in cases]
+    chosen = chosen_cases(KeepaliveCase, cases)
 
     def play(one: Proxy) -> bool:
         return _play(
@@ -112,12 +108,12 @@ def _play(settings: KeepaliveSettings, cases: list[KeepaliveCase], as_json: bool
     check_machine(settings)
     show, proxy_version = scene_show(as_json), version(settings.proxy)
     show.opens(opening_lines(settings, proxy_version))
-    results: list[KeepaliveResult] = []
-    for number, case in enumerate(cases, 1):
-        show.case_opens(number, case_title(case, settings))
-        result = play(settings, case, show.happens)
-        show.case_closes(result.claims)
-        results.append(result)
+    results = play_cases(
+        show,
+        cases,
+        lambda case: case_title(case, settings),
+        lambda case, report: play(settings, case, report),
+    )
     told = summary(settings, results)
     show.closes(told, as_object(settings, proxy_version, results))
     return told.held

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import click
 
-from lbsplice.cli.lab_parts import in_turn, json_option, leave, proxy_option, scene_show
-from lbsplice.lab.reload_results import ReloadResult, as_object, opening_lines, summary
+from lbsplice.cli.lab_parts import (
+    case_option,
+    chosen_cases,
+    fall_option,
+    in_turn,
+    inter_option,
+    json_option,
+    leave,
+    play_cases,
+    proxy_option,
+    scene_show,
+    watch_option,
+)
+from lbsplice.lab.reload_results import as_object, opening_lines, summary
 from lbsplice.lab.reload_scene import ReloadCase, ReloadSettings, title
 from lbsplice.lab.scene import Proxy
 
@@ -14,36 +26,10 @@ _DEFAULTS = ReloadSettings()
 
 @click.command()
 @proxy_option
-@click.option(
-    "--case",
-    "cases",
-    type=click.Choice([case.value for case in ReloadCase]),
-    multiple=True,
-    help="Play only this one; repeatable.  [default: all]",
-)
-@click.option(
-    "--fall",
-    type=click.IntRange(2, 100),
-    default=_DEFAULTS.fall,
-    show_default=True,
-    help="Failed checks until the server is down.",
-)
-@click.option(
-    "--inter",
-    type=click.IntRange(10, 60_000),
-    default=_DEFAULTS.inter_ms,
-    show_default=True,
-    metavar="MS",
-    help="Milliseconds between checks, and for one check.",
-)
-@click.option(
-    "--watch",
-    type=click.FloatRange(0.1, 3600),
-    default=_DEFAULTS.watch_s,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a silent session is watched before it counts as hanging.",
-)
+@case_option(ReloadCase)
+@fall_option(_DEFAULTS.fall, least=2)
+@inter_option(_DEFAULTS.inter_ms)
+@watch_option(_DEFAULTS.watch_s)
 @json_option
 @click.pass_context
 def reload(
@@ -70,7 +56,7 @@ def reload(
       sudo lbsplice lab reload --proxy both
       sudo lbsplice lab reload --proxy haproxy --case after-reload --watch 60
     """
-    chosen = [case for case in ReloadCase if not cases or case.value in cases]
+    chosen = chosen_cases(ReloadCase, cases)
 
     def play(one: Proxy) -> bool:
         return _play(ReloadSettings(one, fall, inter, watch), chosen, as_json)
@@ -85,12 +71,7 @@ def _play(settings: ReloadSettings, cases: list[ReloadCase], as_json: bool) -> b
     check_machine(settings)
     show, proxy_version = scene_show(as_json), version(settings.proxy)
     show.opens(opening_lines(settings, proxy_version))
-    results: list[ReloadResult] = []
-    for number, case in enumerate(cases, 1):
-        show.case_opens(number, title(case))
-        result = play(settings, case, show.happens)
-        show.case_closes(result.claims)
-        results.append(result)
+    results = play_cases(show, cases, title, lambda case, report: play(settings, case, report))
     told = summary(settings, results)
     show.closes(told, as_object(settings, proxy_version, results))
     return told.held

@@ -28,7 +28,7 @@ from lbsplice.lab.crash_results import (
 )
 from lbsplice.lab.crash_scene import CrashSettings
 from lbsplice.lab.scene import Happening, Tone, Who
-from lbsplice.lab.timeline import claim_grid, claim_line, happening_grid, happening_line
+from lbsplice.lab.timeline import aligned, claim_grid, claim_line, happening_grid, happening_line
 
 _BAR_WIDTH = 40
 
@@ -86,11 +86,9 @@ class PlainCrashShow:
         for claim in result.claims:
             self._line(claim_line(claim))
         rows = [KILL_COLUMNS, *kill_rows(result.observed)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         self._line("")
-        for row in rows:
-            cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            self._line("  ".join(cells).rstrip())
+        for line in aligned(rows):
+            self._line(line)
         self._line("")
         self._line(crash_moral(self._settings, result))
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lbsplice.lab.scene import Happening
 from lbsplice.lab.summary import Summary
-from lbsplice.lab.timeline import claim_grid, claim_line, happening_grid, happening_line
+from lbsplice.lab.timeline import aligned, claim_grid, claim_line, happening_grid, happening_line
 from lbsplice.lab.verdict import Claim
 
 
@@ -56,11 +56,9 @@ class PlainSceneShow:
 
     def closes(self, summary: Summary, told: Mapping[str, object]) -> None:
         rows = [summary.columns, *summary.rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         self._write("")
-        for row in rows:
-            cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            self._write("  ".join(cells).rstrip())
+        for line in aligned(rows):
+            self._write(line)
         self._write("", summary.moral)
 
     def _write(self, *lines: str) -> None:

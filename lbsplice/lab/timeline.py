@@ -4,7 +4,7 @@ nothing until the end, for `--json`."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -87,6 +87,14 @@ def happening_grid(happening: Happening) -> Table:
     return grid
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows of a table as lines, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
 def claim_line(claim: Claim) -> str:
     """A judged claim, for a pipe or a file."""
     mark = "ok" if claim.held else "NO"
@@ -130,11 +138,9 @@ class PlainShow:
 
     def closes(self, results: Sequence[CaseResult]) -> None:
         rows = [SUMMARY_COLUMNS, *(summary_row(result) for result in results)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         self._line("")
-        for row in rows:
-            cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            self._line("  ".join(cells).rstrip())
+        for line in aligned(rows):
+            self._line(line)
         self._line("")
         self._line(moral(self._settings, results))
 
