@@ -180,17 +180,24 @@ class Stage:
             peer: Peer | None = wait_until(
                 lambda: _connected_to(path), f"{self.program} listens on {path}"
             )
-        elif source:
-            sock = socket.create_connection(
-                ("127.0.0.1", self.names.port(port) + at), SOON_S, source_address=(source, 0)
-            )
-            peer = Peer(sock)
         else:
-            peer = connected(("127.0.0.1", self.names.port(port) + at))
+            sock = self._socket_with_its_own_port(source or "127.0.0.1")
+            sock.connect(("127.0.0.1", self.names.port(port) + at))
+            peer = Peer(sock)
         assert peer is not None
         if not path:
             self.names.numbers[peer.socket.getsockname()[1]] = name
         return self._enter(name, peer)
+
+    def _socket_with_its_own_port(self, source: str) -> socket.socket:
+        """The log tells clients apart by their ports: one that somebody had will not do."""
+        while True:
+            sock = socket.socket()
+            sock.settimeout(SOON_S)
+            sock.bind((source, 0))
+            if sock.getsockname()[1] not in self.names.numbers:
+                return sock
+            sock.close()
 
     def server(self, name: str) -> End:
         """The server's end of the next session that the program opens to it."""

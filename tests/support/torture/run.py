@@ -22,7 +22,7 @@ from tests.support.torture.incidents import Incidents
 from tests.support.torture.load import Load
 from tests.support.torture.script import Kind, Pace
 
-GROWN_KB = 6 * 1024
+GROWN_KB = 12 * 1024
 """How much memory a process may have gained after the warm-up: caches of the
 interpreter, not a leak."""
 
