@@ -265,6 +265,7 @@ static void rebuild_pipes(struct rebuild *b)
 	struct worker *w = b->w;
 
 	w->head->pipe_free = LBS_NONE;
+	w->head->counters.pipes_free = 0;
 	w->head->counters.pipes_open = 0;
 	for (uint32_t i = 0; i < w->head->pipe_high; i++)
 		w->head->counters.pipes_open += w->pipes.table[i].read_fd >= 0;

@@ -6,7 +6,7 @@
 #ifndef LBS_API_H
 #define LBS_API_H
 
-#define LBS_LAYOUT_VERSION 2 /* of the ledger; raised with each change of it */
+#define LBS_LAYOUT_VERSION 3 /* of the ledger; raised with each change of it */
 
 #define LBS_NONE 4294967295 /* where no slot, pipe, session or backend is meant */
 
@@ -201,18 +201,40 @@ typedef struct {
 
 /* ---- counters: written by the workers, read by Python at any time ---- */
 
+/* One per thread and number. */
 typedef struct {
-	uint64_t sessions; /* accepted, or sent to this backend or server */
+	uint64_t sessions; /* accepted, or sent to this backend; of a server: attempts to reach it */
 	uint64_t bytes_in; /* from clients */
 	uint64_t bytes_out;
-	uint64_t connect_errors;
-	uint64_t retries;
+	uint64_t connect_errors; /* sessions given up because no server was reached */
+	uint64_t retries; /* attempts anew to the same server */
 	uint64_t redispatches;
 	uint64_t client_aborts;
 	uint64_t server_aborts;
 	uint64_t killed; /* ended with cause D, U or K */
 	uint64_t ended;
+	uint64_t chosen;   /* times that balancing chose it, or a server of it */
+	uint64_t connects; /* attempts to connect */
+	uint64_t response_errors; /* the server broke an established session off */
 } lbs_totals;
+
+/* Of how many sessions the averages are (native/times.h). */
+#define LBS_TIMES_WINDOW 512
+
+/* How long the sessions of a backend or of a server took, of those that were connected and
+ * have ended; milliseconds. One for all threads. An average is its sum divided by `samples`
+ * or by LBS_TIMES_WINDOW, whichever is less. */
+typedef struct {
+	uint64_t samples;
+	uint64_t queue_sum;
+	uint64_t connect_sum;
+	uint64_t total_sum;
+	uint64_t last_session_s; /* CLOCK_REALTIME seconds of the latest session assigned; 0: none */
+	uint32_t queue_max;
+	uint32_t connect_max;
+	uint32_t total_max;
+	uint32_t reserved[3];
+} lbs_times;
 
 /* One per thread. */
 typedef struct {
@@ -226,6 +248,7 @@ typedef struct {
 	uint64_t accept_pauses;
 	uint64_t batches;
 	uint64_t generation; /* of the plan in use */
+	uint64_t pipes_free; /* of those open: empty, kept for the next direction */
 } lbs_thread_counters;
 
 /* Shared by all threads. */
@@ -422,8 +445,12 @@ int lbs_command_kill_session(lbs_plane *plane, uint64_t serial, uint32_t cause);
 /* Let lbs_worker_run return, after the commands before this one. */
 int lbs_command_stop(lbs_plane *plane);
 
-/* Copy up to `room` events of a thread; how many. */
-uint32_t lbs_events_take(lbs_plane *plane, uint32_t thread, lbs_event *into, uint32_t room);
+/* Copy up to `room` events of a thread, oldest first; how many. They stay in the ring, for a
+ * successor as well, until lbs_events_told. */
+uint32_t lbs_events_look(lbs_plane *plane, uint32_t thread, lbs_event *into, uint32_t room);
+
+/* The oldest `count` events, which were looked at, are dealt with. */
+void lbs_events_told(lbs_plane *plane, uint32_t thread, uint32_t count);
 
 /* Ask for a signal on the ring's eventfd at the next event. 1 if events are waiting
  * already (take them first; nothing was armed), else 0. */
@@ -440,7 +467,21 @@ const lbs_gauge *lbs_listener_gauges(lbs_plane *plane);
 const lbs_gauge *lbs_backend_gauges(lbs_plane *plane);
 const lbs_gauge *lbs_slot_gauges(lbs_plane *plane);
 const lbs_gauge *lbs_process_gauge(lbs_plane *plane);
+const lbs_times *lbs_backend_times(lbs_plane *plane);
+const lbs_times *lbs_slot_times(lbs_plane *plane);
 uint32_t lbs_plans_alive(lbs_plane *plane);
+
+/* Begin anew with what is no sum: the most sessions there were at once, and of backends and
+ * servers the longest times; with `all` their averages and latest session as well. Workers
+ * may be running. `table`: LBS_TABLE_*. 0 or -EINVAL. */
+enum lbs_table {
+	LBS_TABLE_PROCESS = 0, /* `number` is of no concern */
+	LBS_TABLE_LISTENERS,
+	LBS_TABLE_FRONTENDS,
+	LBS_TABLE_BACKENDS,
+	LBS_TABLE_SLOTS
+};
+int lbs_forget(lbs_plane *plane, uint32_t table, uint32_t number, int all);
 
 /* Records of a thread from here on were never used. */
 uint32_t lbs_sessions_high(lbs_plane *plane, uint32_t thread);

@@ -30,10 +30,20 @@ static const lbs_backend_row *backend_of(const struct worker *w, const lbs_sessi
 	return s->backend == LBS_NONE || !w->plan ? NULL : w->plan->backends[s->backend];
 }
 
-static void count_retry(lbs_session *s)
+static void note_retry(lbs_session *s)
 {
 	if (s->retries < UINT16_MAX)
 		s->retries++;
+}
+
+/* The server that failed is to be tried again. As HAProxy has it, an attempt that goes to
+ * another one is a redispatch and no retry. */
+static void count_retry(struct worker *w, uint32_t session)
+{
+	const lbs_session *s = &w->sessions[session];
+
+	count(&w->slot_totals[s->slot].retries, 1);
+	count(&w->backend_totals[s->backend].retries, 1);
 }
 
 static void pause_until(struct worker *w, uint32_t session, uint64_t at_ms)
@@ -54,6 +64,9 @@ static int attempt(struct worker *w, uint32_t session, uint32_t slot)
 	assert(s->state == LBS_PAUSING && s->legs[LBS_SERVER].fd < 0);
 	session_enter_slot(w, session, slot);
 	count(&w->slot_totals[slot].sessions, 1);
+	count(&w->slot_totals[slot].connects, 1);
+	count(&w->backend_totals[s->backend].connects, 1);
+	times_assigned(&w->slot_times[slot], w->wall_ms / 1000);
 	s->attempt_ms = (uint32_t)w->now_ms;
 	STEP();
 	fd = net_connect(row, s, backend->smart_connect, (uint32_t)s->serial);
@@ -85,11 +98,18 @@ static uint32_t choose(struct worker *w, uint32_t session, uint32_t avoid, int s
 	uint32_t slot = backend ? balance_pick(w, backend, s, avoid) : LBS_NONE;
 
 	if (slot == LBS_NONE || (strictly && slot == avoid)) {
+		if (s->backend != LBS_NONE)
+			count(&w->backend_totals[s->backend].connect_errors, 1);
 		session_reason(s, LBS_CAUSE_SERVER, LBS_PHASE_CONNECT);
 		session_end(w, session, 0);
 		return LBS_NONE;
 	}
-	if (before != LBS_NONE && before != slot) {
+	count(&w->slot_totals[slot].chosen, 1);
+	count(&w->backend_totals[s->backend].chosen, 1);
+	times_assigned(&w->backend_times[s->backend], w->wall_ms / 1000);
+	if (before == slot) {
+		count_retry(w, session);
+	} else if (before != LBS_NONE) {
 		s->flags |= LBS_SESSION_REDISPATCHED;
 		count(&w->slot_totals[before].redispatches, 1);
 		count(&w->backend_totals[s->backend].redispatches, 1);
@@ -171,9 +191,9 @@ static uint32_t after_failure(struct worker *w, uint32_t session, int error)
 		session_end(w, session, 0);
 		return LBS_NONE;
 	}
-	count(&w->slot_totals[failed].connect_errors, 1);
-	count(&w->backend_totals[s->backend].connect_errors, 1);
 	if (!s->retries_left || !backend) {
+		count(&w->slot_totals[failed].connect_errors, 1);
+		count(&w->backend_totals[s->backend].connect_errors, 1);
 		session_reason(s,
 			       error == -ETIMEDOUT ? LBS_CAUSE_SERVER_TIMEOUT : LBS_CAUSE_SERVER,
 			       LBS_PHASE_CONNECT);
@@ -181,14 +201,14 @@ static uint32_t after_failure(struct worker *w, uint32_t session, int error)
 		return LBS_NONE;
 	}
 	s->retries_left--;
-	count_retry(s);
+	note_retry(s);
 	STEP();
-	count(&w->slot_totals[failed].retries, 1);
-	count(&w->backend_totals[s->backend].retries, 1);
 	if (may_redispatch(backend, s)) {
 		if (backend->redispatch_first_failure && backend->usable_count > 1)
 			return choose(w, session, failed, 0);
 		s->flags |= LBS_SESSION_REPICK;
+	} else {
+		count_retry(w, session);
 	}
 	/* Stays with its server over the pause, so that a mark-down finds it there. */
 	session_enter_slot(w, session, failed);
@@ -239,7 +259,7 @@ void connect_elsewhere(struct worker *w, uint32_t session)
 
 	withdraw(w, session);
 	s->flags &= (uint8_t)~LBS_SESSION_REPICK;
-	count_retry(s);
+	note_retry(s);
 	if (w->plan) {
 		attempts(w, session, choose(w, session, slot, 1));
 		return;

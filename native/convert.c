@@ -5,8 +5,6 @@
  * direction holds. */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "layout.h"
 #include "ring.h"
@@ -15,9 +13,8 @@
 
 struct old {
 	const struct layout *layout;
-	const unsigned char *base;
+	struct ledger ledger;
 	const struct ledger_header *header; /* only what all versions have */
-	uint64_t bytes;
 };
 
 /* Do its areas lie where there is something? */
@@ -25,42 +22,36 @@ static int is_whole(const struct old *o)
 {
 	const struct ledger_areas *a = &o->header->areas;
 	const lbs_sizes *s = &o->header->sizes;
+	uint64_t bytes = o->ledger.bytes;
 
-	return s->threads && s->threads <= 64 && a->total <= o->bytes && a->sessions < a->thread_bytes &&
-	       a->thread_bytes <= o->bytes && a->threads + s->threads * a->thread_bytes <= o->bytes &&
+	return s->threads && s->threads <= LEDGER_THREADS_MAX && a->total <= bytes &&
+	       a->sessions < a->thread_bytes && a->thread_bytes <= bytes &&
+	       a->threads + s->threads * a->thread_bytes <= bytes &&
 	       a->sessions + (uint64_t)s->sessions * sizeof(lbs_session) <= a->thread_bytes;
 }
 
 static int open_old(struct old *o, int fd)
 {
-	struct stat st;
-	void *base;
+	int error = ledger_map_any(&o->ledger, fd, LEDGER_READ);
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if ((uint64_t)st.st_size < sizeof(struct ledger_header))
-		return -EPROTO;
-	base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED)
-		return -errno;
-	*o = (struct old){.base = base, .header = base, .bytes = (uint64_t)st.st_size};
-	if (o->header->magic == LEDGER_MAGIC)
-		o->layout = layout_find(o->header->version);
-	if (!o->layout || !is_whole(o)) {
-		munmap(base, o->bytes);
-		return -EPROTO;
-	}
-	return 0;
+	if (error)
+		return error;
+	o->header = o->ledger.header;
+	o->layout = layout_find(o->header->version);
+	if (o->layout && is_whole(o))
+		return 0;
+	ledger_close(&o->ledger);
+	return -EPROTO;
 }
 
 static const void *shared_of(const struct old *o, uint64_t offset)
 {
-	return o->base + offset;
+	return ledger_shared(&o->ledger, offset);
 }
 
 static const void *old_of(const struct old *o, uint32_t thread, uint64_t offset)
 {
-	return o->base + o->header->areas.threads + thread * o->header->areas.thread_bytes + offset;
+	return ledger_of(&o->ledger, thread, offset);
 }
 
 /* ---- numbers ---- */
@@ -70,21 +61,27 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-/* Add two tables of counters, which are nothing but uint64_t. -ENOSPC if what there is no
- * row for has been used. */
-static int add_rows(const void *from, uint32_t from_rows, void *to, uint32_t to_rows,
-		    size_t row_bytes)
-{
-	const uint64_t *old = from;
-	uint64_t *new = to;
-	size_t wide = row_bytes / sizeof(uint64_t);
+#define COUNTERS (sizeof(lbs_thread_counters) / sizeof(uint64_t))
 
-	for (size_t i = 0; i < from_rows * wide; i++) {
-		if (i < to_rows * wide)
-			new[i] += old[i];
-		else if (old[i])
-			return -ENOSPC;
-	}
+/* A table of counters: rows of nothing but uint64_t. */
+struct table {
+	uint64_t *at;
+	uint32_t rows;
+	uint32_t wide; /* numbers in a row: what an older version had is what a newer begins with */
+};
+
+/* Add one to the other. -ENOSPC if what there is no row for has been used. */
+static int add_rows(const struct table *from, const struct table *to)
+{
+	for (uint32_t i = 0; i < from->rows; i++)
+		for (uint32_t j = 0; j < from->wide; j++) {
+			uint64_t old = from->at[(size_t)i * from->wide + j];
+
+			if (i < to->rows)
+				to->at[(size_t)i * to->wide + j] += old;
+			else if (old)
+				return -ENOSPC;
+		}
 	return 0;
 }
 
@@ -168,22 +165,27 @@ static int copy_session(const struct old *o, uint32_t thread, const void *record
 	return 0;
 }
 
-static lbs_totals *row_of(const struct target *to, uint64_t area, uint32_t number)
+/* The table of this area in the old ledger, or in the new one. */
+static struct table old_table(const struct old *o, uint32_t thread, uint64_t area, uint32_t rows)
 {
-	lbs_totals *rows = ledger_of(to->ledger, to->thread, area);
+	return (struct table){(uint64_t *)(uintptr_t)old_of(o, thread, area), rows,
+			      o->layout->totals};
+}
 
-	return &rows[number];
+static struct table new_table(const struct target *to, uint64_t area, uint32_t rows)
+{
+	return (struct table){ledger_of(to->ledger, to->thread, area), rows,
+			      sizeof(lbs_totals) / sizeof(uint64_t)};
 }
 
 /* The counters with a half counted end, which were added, become those from before it. */
-static void put_back(lbs_totals *row, const lbs_totals *half, const lbs_totals *before)
+static void put_back(struct table to, struct table half, uint32_t number, const lbs_totals *before)
 {
-	uint64_t *new = (uint64_t *)row;
-	const uint64_t *old = (const uint64_t *)half;
 	const uint64_t *good = (const uint64_t *)before;
 
-	for (size_t i = 0; i < sizeof(*row) / sizeof(uint64_t); i++)
-		new[i] += good[i] - old[i];
+	for (uint32_t i = 0; i < half.wide; i++)
+		to.at[(size_t)number * to.wide + i] +=
+			good[i] - half.at[(size_t)number * half.wide + i];
 }
 
 /* The worker died in the middle of counting a session's end, or of telling that it was
@@ -196,9 +198,6 @@ static void settle_ending(const struct old *o, uint32_t thread, const struct led
 	const struct ledger_areas *areas = &to->ledger->header->areas;
 	lbs_session *s = (lbs_session *)ledger_of(to->ledger, to->thread, areas->sessions) + session;
 	const struct ring *ring = old_of(o, thread, old->ring);
-	const lbs_totals *frontends = old_of(o, thread, old->frontend_totals);
-	const lbs_totals *backends = old_of(o, thread, old->backend_totals);
-	const lbs_totals *slots = old_of(o, thread, old->slot_totals);
 
 	if (!s->ending) {
 		to->head->ending.session = session;
@@ -212,13 +211,14 @@ static void settle_ending(const struct old *o, uint32_t thread, const struct led
 	to->head->counters.events_unwanted +=
 		undo->events_unwanted - from->counters.events_unwanted;
 	to->head->counters.events_dropped += undo->events_dropped - from->counters.events_dropped;
-	put_back(row_of(to, areas->frontend_totals, s->frontend), &frontends[s->frontend],
-		 &undo->frontend);
+	put_back(new_table(to, areas->frontend_totals, 0),
+		 old_table(o, thread, old->frontend_totals, 0), s->frontend, &undo->frontend);
 	if (s->backend != LBS_NONE)
-		put_back(row_of(to, areas->backend_totals, s->backend), &backends[s->backend],
-			 &undo->backend);
+		put_back(new_table(to, areas->backend_totals, 0),
+			 old_table(o, thread, old->backend_totals, 0), s->backend, &undo->backend);
 	if (s->flags & LBS_SESSION_ASSIGNED)
-		put_back(row_of(to, areas->slot_totals, s->slot), &slots[s->slot], &undo->slot);
+		put_back(new_table(to, areas->slot_totals, 0),
+			 old_table(o, thread, old->slot_totals, 0), s->slot, &undo->slot);
 }
 
 static int copy_sessions(const struct old *o, uint32_t thread, const struct ledger_thread *head,
@@ -246,22 +246,20 @@ static int copy_totals(const struct old *o, uint32_t thread, struct target *to)
 	const struct ledger_areas *areas = &to->ledger->header->areas;
 	const lbs_sizes *had = &o->header->sizes;
 	const lbs_sizes *sizes = &to->ledger->header->sizes;
-	const struct {
-		uint64_t from;
-		uint64_t to;
-		uint32_t had;
-		uint32_t rows;
-	} tables[] = {
-		{old->frontend_totals, areas->frontend_totals, had->frontends, sizes->frontends},
-		{old->backend_totals, areas->backend_totals, had->backends, sizes->backends},
-		{old->slot_totals, areas->slot_totals, had->slots, sizes->slots},
+	const struct table from[] = {
+		old_table(o, thread, old->frontend_totals, had->frontends),
+		old_table(o, thread, old->backend_totals, had->backends),
+		old_table(o, thread, old->slot_totals, had->slots),
+	};
+	const struct table into[] = {
+		new_table(to, areas->frontend_totals, sizes->frontends),
+		new_table(to, areas->backend_totals, sizes->backends),
+		new_table(to, areas->slot_totals, sizes->slots),
 	};
 	int error = 0;
 
-	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !error; i++)
-		error = add_rows(old_of(o, thread, tables[i].from), tables[i].had,
-				 ledger_of(to->ledger, to->thread, tables[i].to), tables[i].rows,
-				 sizeof(lbs_totals));
+	for (size_t i = 0; i < sizeof(from) / sizeof(from[0]) && !error; i++)
+		error = add_rows(&from[i], &into[i]);
 	return error;
 }
 
@@ -271,7 +269,8 @@ static int copy_thread(const struct old *o, uint32_t thread, struct target *to)
 	int error;
 
 	o->layout->head(old_of(o, thread, o->header->areas.head), &head);
-	(void)add_rows(&head.counters, 1, &to->head->counters, 1, sizeof(head.counters));
+	(void)add_rows(&(struct table){(uint64_t *)&head.counters, 1, COUNTERS},
+		       &(struct table){(uint64_t *)&to->head->counters, 1, COUNTERS});
 	if (head.accepting < to->ledger->header->sizes.listeners)
 		to->head->accepting = head.accepting;
 	copy_events(old_of(o, thread, o->header->areas.ring),
@@ -302,6 +301,12 @@ static void copy_shared(const struct old *o, struct ledger *to)
 		   ledger_shared(to, areas->slot_gauges), sizes->slots);
 	memcpy(ledger_shared(to, areas->cursors), shared_of(o, old->cursors),
 	       least(had->backends, sizes->backends) * sizeof(uint32_t));
+	if (!o->layout->has_times)
+		return;
+	memcpy(ledger_shared(to, areas->backend_times), shared_of(o, old->backend_times),
+	       least(had->backends, sizes->backends) * sizeof(lbs_times));
+	memcpy(ledger_shared(to, areas->slot_times), shared_of(o, old->slot_times),
+	       least(had->slots, sizes->slots) * sizeof(lbs_times));
 }
 
 /* No serial number is given out twice. */
@@ -327,7 +332,7 @@ static void finish_threads(const struct old *o, struct ledger *to)
 int lbs_ledger_convert(int from, int to_fd, const lbs_sizes *sizes)
 {
 	struct ledger to;
-	struct old o = {NULL, NULL, NULL, 0};
+	struct old o = {0};
 	int error = open_old(&o, from);
 
 	if (error)
@@ -347,6 +352,6 @@ int lbs_ledger_convert(int from, int to_fd, const lbs_sizes *sizes)
 		to.header->magic = 0; /* nobody takes it for one */
 	ledger_close(&to);
 close_old:
-	munmap((void *)o.base, o.bytes);
+	ledger_close(&o.ledger);
 	return error;
 }

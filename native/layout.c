@@ -5,22 +5,80 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-/* ---- version 2: this one ---- */
+/* ---- version 3: this one ---- */
 
-static void head_2(const void *from, struct ledger_thread *to)
+#define TOTALS (sizeof(lbs_totals) / sizeof(uint64_t))
+
+static void head_3(const void *from, struct ledger_thread *to)
 {
 	memcpy(to, from, sizeof(*to));
 }
 
-static void session_2(const void *from, lbs_session *to)
+static void session_3(const void *from, lbs_session *to)
 {
 	memcpy(to, from, sizeof(*to));
+}
+
+/* ---- version 2: before the averages ---- */
+
+#define COUNTERS_2 10
+#define TOTALS_2 10
+
+struct ending_2 {
+	uint32_t session;
+	uint32_t reserved;
+	uint64_t ended;
+	uint64_t events_unwanted;
+	uint64_t events_dropped;
+	uint64_t ring_head;
+	uint64_t frontend[TOTALS_2];
+	uint64_t backend[TOTALS_2];
+	uint64_t slot[TOTALS_2];
+};
+
+struct head_2 {
+	uint64_t counters[COUNTERS_2];
+	uint64_t serial;
+	uint32_t free_head;
+	uint32_t high;
+	uint32_t pipe_free;
+	uint32_t pipe_high;
+	uint32_t working;
+	uint32_t accepting;
+	struct ending_2 ending;
+};
+
+static void ending_2(const struct ending_2 *from, struct ledger_ending *to)
+{
+	to->session = from->session;
+	to->ended = from->ended;
+	to->events_unwanted = from->events_unwanted;
+	to->events_dropped = from->events_dropped;
+	to->ring_head = from->ring_head;
+	memcpy(&to->frontend, from->frontend, sizeof(from->frontend));
+	memcpy(&to->backend, from->backend, sizeof(from->backend));
+	memcpy(&to->slot, from->slot, sizeof(from->slot));
+}
+
+static void head_2(const void *from, struct ledger_thread *to)
+{
+	struct head_2 old;
+
+	memcpy(&old, from, sizeof(old));
+	memset(to, 0, sizeof(*to));
+	memcpy(&to->counters, old.counters, sizeof(old.counters));
+	to->serial = old.serial;
+	to->high = old.high;
+	to->pipe_high = old.pipe_high;
+	to->working = old.working;
+	to->accepting = old.accepting;
+	ending_2(&old.ending, &to->ending);
 }
 
 /* ---- version 1: before successions ---- */
 
 struct head_1 {
-	lbs_thread_counters counters;
+	uint64_t counters[COUNTERS_2];
 	uint64_t serial;
 	uint32_t free_head;
 	uint32_t high;
@@ -34,7 +92,7 @@ static void head_1(const void *from, struct ledger_thread *to)
 
 	memcpy(&old, from, sizeof(old));
 	memset(to, 0, sizeof(*to));
-	to->counters = old.counters;
+	memcpy(&to->counters, old.counters, sizeof(old.counters));
 	to->serial = old.serial;
 	to->high = old.high;
 	to->pipe_high = old.pipe_high;
@@ -59,11 +117,12 @@ static void session_1(const void *from, lbs_session *to)
 }
 
 static const struct layout LAYOUTS[] = {
-	{1, head_1, session_1},
-	{2, head_2, session_2},
+	{1, TOTALS_2, 0, head_1, session_1},
+	{2, TOTALS_2, 0, head_2, session_3},
+	{3, TOTALS, 1, head_3, session_3},
 };
 
-_Static_assert(LBS_LAYOUT_VERSION == 2, "a new layout needs a reader of the one before: a row");
+_Static_assert(LBS_LAYOUT_VERSION == 3, "a new layout needs a reader of the one before: a row");
 
 const struct layout *layout_find(uint32_t version)
 {

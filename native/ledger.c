@@ -10,6 +10,7 @@
 
 _Static_assert(sizeof(lbs_session) == 256, "a session record is four cache lines");
 _Static_assert(sizeof(lbs_event) == 144, "lbsplice/report/record.py reads this layout");
+_Static_assert(sizeof(lbs_times) == 64, "times that two threads write share no cache line");
 
 #define MANY 16777216U /* no table needs more places */
 
@@ -26,8 +27,8 @@ uint64_t ledger_plan(const lbs_sizes *s, struct ledger_areas *a)
 	uint64_t end = sizeof(struct ledger_header);
 	uint64_t part = 0;
 
-	if (!s->threads || s->threads > LEDGER_THREADS_MAX || !s->sessions || s->sessions > MANY || !s->pipes ||
-	    s->pipes > MANY || !s->listeners || s->listeners > MANY || !s->frontends ||
+	if (!s->threads || s->threads > LEDGER_THREADS_MAX || !s->sessions ||
+	    s->sessions > MANY || !s->pipes || s->pipes > MANY || !s->listeners || s->listeners > MANY || !s->frontends ||
 	    s->frontends > MANY || !s->backends || s->backends > MANY || !s->slots ||
 	    s->slots > MANY || s->events < 2 || s->events > MANY || (s->events & (s->events - 1)))
 		return 0;
@@ -37,6 +38,8 @@ uint64_t ledger_plan(const lbs_sizes *s, struct ledger_areas *a)
 	a->backend_gauges = place(&end, s->backends * sizeof(lbs_gauge));
 	a->slot_gauges = place(&end, s->slots * sizeof(lbs_gauge));
 	a->cursors = place(&end, s->backends * sizeof(uint32_t));
+	a->backend_times = place(&end, s->backends * sizeof(lbs_times));
+	a->slot_times = place(&end, s->slots * sizeof(lbs_times));
 	a->head = place(&part, sizeof(struct ledger_thread));
 	a->frontend_totals = place(&part, s->frontends * sizeof(lbs_totals));
 	a->backend_totals = place(&part, s->backends * sizeof(lbs_totals));
@@ -97,8 +100,7 @@ static int is_sound(const struct ledger_header *header, uint64_t bytes)
 	struct ledger_areas areas;
 	uint64_t total;
 
-	if (__atomic_load_n(&header->magic, __ATOMIC_ACQUIRE) != LEDGER_MAGIC ||
-	    header->version != LBS_LAYOUT_VERSION)
+	if (header->version != LBS_LAYOUT_VERSION)
 		return 0;
 	memset(&areas, 0, sizeof(areas));
 	total = ledger_plan(&header->sizes, &areas);
@@ -114,7 +116,7 @@ static int is_sound(const struct ledger_header *header, uint64_t bytes)
 	return 1;
 }
 
-int ledger_map(struct ledger *ledger, int fd, enum ledger_access access)
+int ledger_map_any(struct ledger *ledger, int fd, enum ledger_access access)
 {
 	int protection = access == LEDGER_WRITE ? PROT_READ | PROT_WRITE : PROT_READ;
 	struct stat st;
@@ -127,14 +129,25 @@ int ledger_map(struct ledger *ledger, int fd, enum ledger_access access)
 	base = mmap(NULL, (size_t)st.st_size, protection, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;
-	if (!is_sound(base, (uint64_t)st.st_size)) {
-		munmap(base, (size_t)st.st_size);
-		return -EPROTO;
-	}
 	ledger->base = base;
 	ledger->header = base;
 	ledger->bytes = (uint64_t)st.st_size;
-	return 0;
+	if (__atomic_load_n(&ledger->header->magic, __ATOMIC_ACQUIRE) == LEDGER_MAGIC)
+		return 0;
+	ledger_close(ledger);
+	return -EPROTO;
+}
+
+int ledger_map(struct ledger *ledger, int fd, enum ledger_access access)
+{
+	int error = ledger_map_any(ledger, fd, access);
+
+	if (error)
+		return error;
+	if (is_sound(ledger->header, ledger->bytes))
+		return 0;
+	ledger_close(ledger);
+	return -EPROTO;
 }
 
 void ledger_close(struct ledger *ledger)

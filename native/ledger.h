@@ -39,9 +39,13 @@ struct ledger_areas {
 	uint64_t ring;
 	uint64_t sessions;
 	uint64_t total;
+	/* since version 3, from the start of the mapping */
+	uint64_t backend_times;
+	uint64_t slot_times;
 };
 
-/* Up to `areas` it is the same in every version: lbs_ledger_read and convert.c rely on it. */
+/* Up to `areas.total` it is the same in every version: lbs_ledger_read and convert.c rely on
+ * it. */
 struct ledger_header {
 	uint32_t magic;
 	uint32_t version;
@@ -93,9 +97,14 @@ uint64_t ledger_plan(const lbs_sizes *sizes, struct ledger_areas *areas);
 /* Map the memfd and write a fresh header. 0 or -errno. */
 int ledger_create(struct ledger *ledger, int fd, const lbs_sizes *sizes);
 
+enum ledger_access { LEDGER_READ, LEDGER_WRITE };
+
+/* Map what says that it is a ledger, of any version: only what all versions have of the
+ * header can be relied on. 0; -EPROTO: it is none; or -errno. */
+int ledger_map_any(struct ledger *ledger, int fd, enum ledger_access access);
+
 /* Map a ledger of this program's layout, whoever made it. 0; -EPROTO: it is none, or of
  * another version, or damaged; or -errno. */
-enum ledger_access { LEDGER_READ, LEDGER_WRITE };
 int ledger_map(struct ledger *ledger, int fd, enum ledger_access access);
 
 /* Unmap. */

@@ -19,6 +19,13 @@ static void publish(struct ledger_pipe *entry, int read_fd, int write_fd)
 	STEP();
 }
 
+static void count_free(struct pipes *p, int more)
+{
+	uint64_t *counter = &p->head->counters.pipes_free;
+
+	__atomic_store_n(counter, *counter + (uint64_t)(int64_t)more, __ATOMIC_RELAXED);
+}
+
 static void list_place(struct pipes *p, uint32_t place)
 {
 	p->table[place].next = p->free_places;
@@ -74,8 +81,8 @@ uint32_t pipes_take(struct pipes *p)
 
 	if (pipe == LBS_NONE)
 		return open_pipe(p);
-	assert(p->kept);
-	p->kept--;
+	assert(p->head->counters.pipes_free);
+	count_free(p, -1);
 	p->head->pipe_free = p->table[pipe].next;
 	return pipe;
 }
@@ -88,13 +95,13 @@ int pipes_may_take(const struct pipes *p)
 
 void pipes_give(struct pipes *p, uint32_t pipe)
 {
-	if (p->kept >= p->keep_limit) {
+	if (p->head->counters.pipes_free >= p->keep_limit) {
 		pipes_drop(p, pipe);
 		return;
 	}
 	p->table[pipe].next = p->head->pipe_free;
 	p->head->pipe_free = pipe;
-	p->kept++;
+	count_free(p, 1);
 }
 
 void pipes_drop(struct pipes *p, uint32_t pipe)
@@ -118,7 +125,7 @@ void pipes_close(struct pipes *p)
 		uint32_t pipe = p->head->pipe_free;
 
 		p->head->pipe_free = p->table[pipe].next;
-		p->kept--;
+		count_free(p, -1);
 		pipes_drop(p, pipe);
 	}
 }

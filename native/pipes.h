@@ -19,8 +19,7 @@ struct pipes {
 	uint32_t open_limit;
 	uint32_t places; /* in the table */
 	uint32_t free_places; /* list of those below head->pipe_high that hold no pipe */
-	uint32_t kept;
-	uint32_t keep_limit;
+	uint32_t keep_limit; /* of empty ones */
 	uint32_t want_bytes;
 	uint32_t page_bytes; /* the system's; a pipe has one place for each */
 };

@@ -175,9 +175,14 @@ int lbs_command_stop(lbs_plane *plane)
 	return command_all(plane, &(struct command){.kind = COMMAND_STOP});
 }
 
-uint32_t lbs_events_take(lbs_plane *plane, uint32_t thread, lbs_event *into, uint32_t room)
+uint32_t lbs_events_look(lbs_plane *plane, uint32_t thread, lbs_event *into, uint32_t room)
 {
-	return ring_take(plane->workers[thread].ring, into, room);
+	return ring_look(plane->workers[thread].ring, into, room);
+}
+
+void lbs_events_told(lbs_plane *plane, uint32_t thread, uint32_t count)
+{
+	ring_told(plane->workers[thread].ring, count);
 }
 
 int lbs_events_arm(lbs_plane *plane, uint32_t thread)
@@ -238,6 +243,41 @@ const lbs_gauge *lbs_slot_gauges(lbs_plane *plane)
 const lbs_gauge *lbs_process_gauge(lbs_plane *plane)
 {
 	return plane->workers[0].process_gauge;
+}
+
+const lbs_times *lbs_backend_times(lbs_plane *plane)
+{
+	return plane->workers[0].backend_times;
+}
+
+const lbs_times *lbs_slot_times(lbs_plane *plane)
+{
+	return plane->workers[0].slot_times;
+}
+
+int lbs_forget(lbs_plane *plane, uint32_t table, uint32_t number, int all)
+{
+	const struct worker *w = &plane->workers[0];
+	const lbs_sizes *s = sizes_of(plane);
+	const struct {
+		lbs_gauge *gauges;
+		lbs_times *times;
+		uint32_t rows;
+	} tables[] = {
+		[LBS_TABLE_PROCESS] = {w->process_gauge, NULL, 1},
+		[LBS_TABLE_LISTENERS] = {w->listener_gauges, NULL, s->listeners},
+		[LBS_TABLE_FRONTENDS] = {w->frontend_gauges, NULL, s->frontends},
+		[LBS_TABLE_BACKENDS] = {w->backend_gauges, w->backend_times, s->backends},
+		[LBS_TABLE_SLOTS] = {w->slot_gauges, w->slot_times, s->slots},
+	};
+
+	if (table >= sizeof(tables) / sizeof(tables[0]) || number >= tables[table].rows)
+		return -EINVAL;
+	__atomic_store_n(&tables[table].gauges[number].max,
+			 gauge_read(&tables[table].gauges[number]), __ATOMIC_RELAXED);
+	if (tables[table].times)
+		times_forget(&tables[table].times[number], all);
+	return 0;
 }
 
 uint32_t lbs_plans_alive(lbs_plane *plane)

@@ -1,5 +1,6 @@
 #include "ring.h"
 
+#include <assert.h>
 #include <string.h>
 
 lbs_event *ring_place(struct ring *ring)
@@ -30,7 +31,7 @@ int ring_must_signal(struct ring *ring)
 	return (int)__atomic_exchange_n(&ring->armed, 0, __ATOMIC_ACQ_REL);
 }
 
-uint32_t ring_take(struct ring *ring, lbs_event *into, uint32_t room)
+uint32_t ring_look(const struct ring *ring, lbs_event *into, uint32_t room)
 {
 	uint64_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
 	uint64_t tail = ring->tail;
@@ -38,8 +39,13 @@ uint32_t ring_take(struct ring *ring, lbs_event *into, uint32_t room)
 
 	while (tail != head && count < room)
 		into[count++] = ring->events[tail++ & ring->mask];
-	__atomic_store_n(&ring->tail, tail, __ATOMIC_RELEASE);
 	return count;
+}
+
+void ring_told(struct ring *ring, uint32_t count)
+{
+	assert(count <= __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE) - ring->tail);
+	__atomic_store_n(&ring->tail, ring->tail + count, __ATOMIC_RELEASE);
 }
 
 int ring_arm(struct ring *ring)

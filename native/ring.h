@@ -26,8 +26,10 @@ void ring_commit(struct ring *ring);
  * used up, the caller must signal. */
 int ring_must_signal(struct ring *ring);
 
-/* The consumer's side. */
-uint32_t ring_take(struct ring *ring, lbs_event *into, uint32_t room);
+/* The consumer's side. What was looked at is looked at again, by a successor too, until it
+ * is told of: then its place is free. */
+uint32_t ring_look(const struct ring *ring, lbs_event *into, uint32_t room);
+void ring_told(struct ring *ring, uint32_t count);
 int ring_arm(struct ring *ring);
 
 #endif

@@ -141,6 +141,8 @@ static void add_totals(const lbs_session *s, lbs_totals *t)
 	count(&t->bytes_in, s->relays[LBS_CLIENT].moved);
 	count(&t->bytes_out, s->relays[LBS_SERVER].moved);
 	count(&t->ended, 1);
+	if (s->connected_ms && s->cause == LBS_CAUSE_SERVER)
+		count(&t->response_errors, 1);
 	if (s->cause == LBS_CAUSE_CLIENT || s->cause == LBS_CAUSE_CLIENT_TIMEOUT)
 		count(&t->client_aborts, 1);
 	else if (s->connected_ms &&
@@ -149,6 +151,20 @@ static void add_totals(const lbs_session *s, lbs_totals *t)
 	else if (s->cause == LBS_CAUSE_DOWN || s->cause == LBS_CAUSE_UP ||
 		 s->cause == LBS_CAUSE_KILLED)
 		count(&t->killed, 1);
+}
+
+/* The averages know those that reached a server. Nobody waits in a queue. */
+static void note_times(const struct worker *w, const lbs_session *s)
+{
+	uint64_t connect = (uint64_t)since(s->connected_ms, s->accepted_ms);
+	uint64_t total = (uint64_t)since(w->now_ms, s->accepted_ms);
+
+	if (!s->connected_ms)
+		return;
+	if (s->backend != LBS_NONE)
+		times_note(&w->backend_times[s->backend], 0, connect, total);
+	if (s->flags & LBS_SESSION_ASSIGNED)
+		times_note(&w->slot_times[s->slot], 0, connect, total);
 }
 
 /* `option nolinger`: after an error nothing of the leg stays behind in the kernel. */
@@ -202,6 +218,7 @@ static void count_end(struct worker *w, uint32_t session)
 	if (slot)
 		add_totals(s, slot);
 	STEP();
+	note_times(w, s);
 	if (!f || f->want_end_event)
 		event = event_of(w, s, LBS_EVENT_SESSION_ENDED);
 	else

@@ -307,6 +307,8 @@ int worker_open(struct worker *w, struct ledger *ledger, uint32_t number)
 	w->frontend_gauges = ledger_shared(ledger, a->frontend_gauges);
 	w->backend_gauges = ledger_shared(ledger, a->backend_gauges);
 	w->slot_gauges = ledger_shared(ledger, a->slot_gauges);
+	w->backend_times = ledger_shared(ledger, a->backend_times);
+	w->slot_times = ledger_shared(ledger, a->slot_times);
 	w->cursors = ledger_shared(ledger, a->cursors);
 	w->ring = ledger_of(ledger, number, a->ring);
 	w->ring->mask = sizes->events - 1;

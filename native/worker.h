@@ -12,6 +12,7 @@
 #include "ring.h"
 #include "step.h"
 #include "timers.h"
+#include "times.h"
 
 /* What a worker is asked to do about its listeners. */
 enum {
@@ -63,6 +64,8 @@ struct worker {
 	lbs_gauge *frontend_gauges;
 	lbs_gauge *backend_gauges;
 	lbs_gauge *slot_gauges;
+	lbs_times *backend_times;
+	lbs_times *slot_times;
 	uint32_t *cursors;
 	struct ring *ring;
 	/* private */

@@ -14,9 +14,11 @@ from dataclasses import dataclass, fields
 
 from lbsplice.dataplane import ledger
 from lbsplice.dataplane.binding import ffi, lib
+from lbsplice.dataplane.busy import Busy
 from lbsplice.dataplane.counters import Counters
 from lbsplice.dataplane.events import EventReader
 from lbsplice.dataplane.load import Rows
+from lbsplice.dataplane.tables import Tables
 from lbsplice.errors import DataplaneBusy, DataplaneError, PlanError
 from lbsplice.plan.tables import Plan
 from lbsplice.terms import Cause
@@ -56,6 +58,7 @@ class Workers:
         self.sizes = sizes
         self._threads: list[threading.Thread] = []
         self._epolls: list[select.epoll] = []
+        self._busy: dict[int, Busy] = {}
         self._on_return: Callable[[int, int], None] | None = None
         self._owns_memfd = memfd is None
         self.memfd = ledger.create(sizes) if memfd is None else memfd
@@ -69,6 +72,7 @@ class Workers:
                 os.close(self.memfd)
             raise
         self.counters = Counters(self._plane, sizes.threads)
+        self.tables = Tables(self._plane, sizes)
         self.readers = [EventReader(self._plane, thread) for thread in range(sizes.threads)]
         self.event_fds: list[int] = []
 
@@ -131,6 +135,7 @@ class Workers:
             self._threads.append(thread)
 
     def _run(self, number: int, on_return: Callable[[int, int], None] | None) -> None:
+        self._busy[number] = Busy.of_this_thread()
         result = lib.lbs_worker_run(self._plane, number)
         if on_return is not None:
             on_return(number, -result)
@@ -153,6 +158,12 @@ class Workers:
 
     def kill_session(self, serial: int, cause: Cause) -> None:
         _checked(lib.lbs_command_kill_session(self._plane, serial, ord(cause.value)), "kill")
+
+    def busy_percent(self, thread: int) -> int:
+        """The share of the time that a thread works, since somebody last asked but over a
+        second at least; 0 if it does not run."""
+        busy = self._busy.get(thread)
+        return busy.percent() if busy else 0
 
     def sessions(self, thread: int) -> object:
         """The session records of a thread, as a C array of `sizes.sessions`."""

@@ -82,7 +82,7 @@ def test_accepted_and_not_yet_noted_is_rescued(line: MakeLine) -> None:
     it.dies()
     book = raw(it.memfd)
     ((thread, _, record),) = book.sessions()
-    struct.pack_into("=I", book.data, book.thread(thread, "head") + book.ACCEPTING_AT, 0)
+    struct.pack_into("=I", book.data, book.thread(thread, "head") + book.layout.accepting_at, 0)
     record.magic = 0
     assert ledger.accepting(it.memfd) == (0,)
     assert it.succeeds().sessions == 0
@@ -100,7 +100,7 @@ def test_a_session_that_was_being_closed_is_not_taken_for_a_new_one(line: MakeLi
     it.dies()
     book = raw(it.memfd)
     ((thread, _, record),) = book.sessions()
-    struct.pack_into("=I", book.data, book.thread(thread, "head") + book.ACCEPTING_AT, 0)
+    struct.pack_into("=I", book.data, book.thread(thread, "head") + book.layout.accepting_at, 0)
     record.magic = 0
     it.succeeds()
     client.reads_end()

@@ -56,11 +56,11 @@ def test_an_end_that_was_half_counted_is_counted_once(
     head = book.thread(thread, "head")
     ring = book.thread(thread, "ring")
     # The end was being counted: `ended` was 0 before, and so was every total.
-    sessions = struct.pack("=Q", 1)
     (written,) = struct.unpack_from("=Q", book.data, ring)
-    undo = struct.pack("=II4Q", index, 0, 0, 0, 0, written) + 3 * (sessions + bytes(72))
+    undo = book.half_counted(index, written)
     struct.pack_into("=Q", book.data, head + 8, 1)
-    book.data[head + book.ENDING_AT : head + book.ENDING_AT + len(undo)] = undo
+    at = head + book.layout.ending_at
+    book.data[at : at + len(undo)] = undo
     for area in ("frontend_totals", "backend_totals"):
         struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
         struct.pack_into("=Q", book.data, book.thread(thread, area) + 72, 1)

@@ -29,7 +29,7 @@ def works_on(it: Line, port: int) -> tuple[int, int]:
     book = raw(it.memfd)
     for thread, index, record in book.sessions():
         if record.client_port == port:
-            at = book.thread(thread, "head") + book.WORKING_AT
+            at = book.thread(thread, "head") + book.layout.working_at
             struct.pack_into("=I", book.data, at, index)
             return thread, index
     raise AssertionError(f"no session of port {port}")
@@ -120,10 +120,11 @@ def test_a_successor_that_dies_while_it_judges_comes_to_the_same(watched: Line) 
     thread, _ = works_on(watched, port_of(client))
     watched.faults(str(thread))
     book = raw(watched.memfd)
-    note = bytes(book.data[book.CRASH_AT : book.CRASH_AT + 24])
+    at = book.layout.crash_at
+    note = bytes(book.data[at : at + 24])
     watched.succeeds(publish=False)
     watched.dies()
-    book.data[book.CRASH_AT : book.CRASH_AT + 24] = note
+    book.data[at : at + 24] = note
     watched.succeeds()
     (session,) = watched.ask("sessions")
     assert session.crashes == 1

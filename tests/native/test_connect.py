@@ -33,7 +33,7 @@ class Refusing(Listener):
 
 def attempts(lb: Any, slot: int) -> int:
     """Connections tried to a server."""
-    return int(lb.counters.slot(slot).sessions)
+    return int(lb.counters.slot(slot).connects)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
@@ -45,7 +45,7 @@ def test_server_that_refuses_is_tried_once_more_for_each_retry(rig: Make, retrie
     assert ended.record.retries == retries
     assert not ended.record.redispatched
     assert attempts(lb, 0) == retries + 1
-    assert lb.counters.slot(0).connect_errors == retries + 1
+    assert lb.counters.slot(0).connect_errors == lb.counters.backend(0).connect_errors == 1
     assert lb.counters.slot(0).retries == lb.counters.backend(0).retries == retries
     assert retries * PAUSE - 2 <= ended.record.total_ms <= retries * PAUSE + TOLERANCE
 
@@ -70,14 +70,16 @@ def test_retries_without_a_pause_end_and_leave_others_their_turn(rig: Make, tmp_
     client, server = lb.session()
     lb.publish(usable=(1, 2))
     lb.connects()
-    while lb.counters.backend(0).retries < 60_000:
+    while lb.counters.backend(0).redispatches < 60_000:
         client.sends(b"ask")
         server.reads(b"ask").sends(b"answer")
         client.reads(b"answer")
     ended = lb.last_session()
     assert ended.letters == "SC"
-    assert ended.record.retries == lb.counters.backend(0).retries == 65535
-    assert lb.counters.backend(0).connect_errors == 65536
+    assert ended.record.retries == lb.counters.backend(0).redispatches == 65535
+    assert lb.counters.backend(0).retries == 0
+    assert lb.counters.backend(0).connects == 65536 + 1
+    assert lb.counters.backend(0).connect_errors == 1
 
 
 def test_pause_is_a_second_at_most(rig: Make) -> None:
@@ -346,7 +348,7 @@ def test_unix_server_whose_backlog_is_full_is_retried(rig: Make, tmp_path: Path)
     first = lb.connects().sends(b"1")
     wait_until(lambda: lb.live() == 1, "the first is in the backlog")
     second = lb.connects().sends(b"2")
-    wait_until(lambda: lb.counters.slot(0).connect_errors >= 1, "the second finds it full")
+    wait_until(lambda: lb.counters.slot(0).retries >= 1, "the second finds it full")
     lb.accepts().reads(b"1").closes()
     lb.accepts().reads(b"2").closes()
     first.reads_end()

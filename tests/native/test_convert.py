@@ -13,6 +13,7 @@ from lbsplice.dataplane import ledger
 from lbsplice.dataplane.ledger import Sizes
 from lbsplice.errors import DataplaneError
 from tests.support.dataplane import descriptors, lib
+from tests.support.oldledger import as_version_1, as_version_2
 from tests.support.succession import Line, MakeLine, books_balance, ends, letters, raw, talk
 from tests.support.waiting import wait_until
 
@@ -181,8 +182,8 @@ def test_an_end_that_was_half_counted_is_counted_once_in_the_new_ledger(line: Ma
     ((thread, index, record),) = book.sessions()
     head, ring = book.thread(thread, "head"), book.thread(thread, "ring")
     (written,) = struct.unpack_from("=Q", book.data, ring)
-    undo = struct.pack("=II4Q", index, 0, 0, 0, 0, written) + 3 * (struct.pack("=Q", 1) + bytes(72))
-    book.data[head + book.ENDING_AT : head + book.ENDING_AT + len(undo)] = undo
+    undo, at = book.half_counted(index, written), head + book.layout.ending_at
+    book.data[at : at + len(undo)] = undo
     struct.pack_into("=Q", book.data, head + 8, 1)
     for area in ("frontend_totals", "backend_totals"):
         struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
@@ -205,37 +206,13 @@ def test_unknown_version_is_told_with_ours(line: MakeLine) -> None:
     it = line()
     it.ask("park")
     version = ledger.VERSION + 1
-    struct.pack_into("=I", raw(it.memfd).data, 4, version)
+    book = raw(it.memfd)
+    struct.pack_into("=I", book.data, 4, version)
     told = bad_copy(it, it.sizes)
     assert f"version {version}" in told
     assert f"version {ledger.VERSION}" in told
-    struct.pack_into("=I", raw(it.memfd).data, 4, ledger.VERSION)
+    struct.pack_into("=I", book.data, 4, ledger.VERSION)
     it.ask("carry_on")
-
-
-def as_version_1(it: Line) -> int:
-    """The parked worker's ledger as version 1 would have written it: a direction had the
-    number of bytes in its pipe, a session 32 bits of retries, and a thread's head ended
-    behind its pipes."""
-    old = ledger.create(it.sizes)
-    data = bytes(raw(it.memfd).data)
-    os.pwrite(old, data, 0)
-    book = raw(old)
-    struct.pack_into("=I", book.data, 4, 1)
-    book.data[book.CRASH_AT : book.CRASH_AT + 24] = b"\xff" * 24
-    for thread in range(it.sizes.threads):
-        after = book.thread(thread, "head") + book.WORKING_AT
-        book.data[after : after + 64] = b"\xee" * 64
-    for thread, index, record in book.sessions():
-        for relay in record.relays:
-            relay.taken = (relay.taken - relay.moved) & 0xFFFFFFFF
-        at = book.session(thread, index) + RETRIES_AT
-        struct.pack_into("=I", book.data, at, 70_000)
-    return old
-
-
-RETRIES_AT = 244
-"""Of retries_left in a record."""
 
 
 def test_version_1_is_carried_over(line: MakeLine) -> None:
@@ -246,7 +223,7 @@ def test_version_1_is_carried_over(line: MakeLine) -> None:
     full = it.session(receive_buffer=4096)
     sent = full[1].sends_what_fits()
     it.ask("park")
-    old = as_version_1(it)
+    old = as_version_1(it.memfd, retries=70_000)
     assert ledger.read(old) == (1, it.sizes)
     new = ledger.convert(old, it.sizes)
     os.close(old)
@@ -259,3 +236,90 @@ def test_version_1_is_carried_over(line: MakeLine) -> None:
     assert full[0].reads_count(sent) == bytes(sent)
     full[0].reads_end()
     books_balance(it)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_version_2_is_carried_over_with_its_counters(line: MakeLine, threads: int) -> None:
+    """It had no averages: they begin with the first session that ends."""
+    it = line(servers=2, threads=2)
+    for client, server in [it.session(i % 2) for i in range(6)]:
+        talk(client, server)
+        client.closes()
+        server.reads_end().closes()
+    it.waits_gone()
+    pairs = [it.session(i % 2) for i in range(4)]
+    full = it.session(receive_buffer=4096)
+    sent = full[1].sends_what_fits()
+    it.ask("park")
+    before = it.ask("counters")
+    old = as_version_2(it.memfd)
+    assert ledger.read(old) == (2, it.sizes)
+    it.sizes = replace(it.sizes, threads=threads)
+    new = ledger.convert(old, it.sizes)
+    os.close(old)
+    told = it.succeeds(memfd=new)
+    assert (told.sessions, told.pipes, told.resets) == (5, 1, 0)
+    after = it.ask("counters")
+    for mine, its in (
+        (after["frontend"], before["frontend"]),
+        (after["backend"], before["backend"]),
+        *zip(after["slots"], before["slots"], strict=True),
+    ):
+        assert mine == (*its[:10], *(0,) * (len(its) - 10))
+    for name in ("accepted", "ended", "spliced_bytes", "pipes_open"):
+        assert getattr(after["workers"], name) == getattr(before["workers"], name)
+    for client, server in pairs:
+        talk(client, server)
+        client.closes()
+        server.reads_end().closes()
+    full[1].shuts_output()
+    assert full[0].reads_count(sent) == bytes(sent)
+    full[0].reads_end()
+    assert len(ends(it, 10)) == 10
+    books_balance(it)
+    backend = it.ask("counters")["backend"]
+    assert (backend.samples, backend.ended) == (4, 10)
+
+
+def test_an_end_that_version_2_had_half_counted_is_counted_once(line: MakeLine) -> None:
+    it = line()
+    client, server = it.session()
+    talk(client, server)
+    it.ask("park")
+    it.dies()
+    old = as_version_2(it.memfd)
+    book = raw(old)
+    ((thread, index, record),) = book.sessions()
+    head, ring = book.thread(thread, "head"), book.thread(thread, "ring")
+    (written,) = struct.unpack_from("=Q", book.data, ring)
+    undo, at = book.half_counted(index, written), head + book.layout.ending_at
+    book.data[at : at + len(undo)] = undo
+    struct.pack_into("=Q", book.data, head + 8, 1)
+    for area in ("frontend_totals", "backend_totals"):
+        struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
+        struct.pack_into("=Q", book.data, book.thread(thread, area) + 72, 1)
+    record.ending = lib.LBS_ENDING_BEGUN
+    new = ledger.convert(old, it.sizes)
+    os.close(old)
+    it.succeeds(memfd=new)
+    client.reads_end()
+    it.waits_gone()
+    counters = it.ask("counters")
+    for totals in (counters["frontend"], counters["backend"], counters["slots"][0]):
+        assert (totals.sessions, totals.bytes_in, totals.bytes_out, totals.ended) == (1, 3, 6, 1)
+    assert letters(ends(it)[0]) == "--"
+    books_balance(it)
+
+
+def test_averages_go_into_a_ledger_of_other_sizes(line: MakeLine) -> None:
+    it = line(servers=2, threads=2)
+    for client, server in [it.session(i % 2) for i in range(6)]:
+        server.closes()
+        client.reads_end().closes()
+    it.waits_gone()
+    before = it.ask("counters")
+    it.ask("park")
+    it.succeeds(sizes=replace(it.sizes, threads=1, slots=100, backends=20))
+    after = it.ask("counters")
+    assert after["backend"].samples == 6
+    assert (after["backend"], after["slots"]) == (before["backend"], before["slots"])
