@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TypeVar
 
 from lbsplice.config.drafts import ProxyDraft
-from lbsplice.config.model import Config, Global, Log, Proxy, ProxyKind, Server
+from lbsplice.config.model import Config, Global, Log, Proxy, ProxyKind, Server, StatsPage
 
 FIRST_PROXY_ID = 2
 """HAProxy keeps 1 for itself."""
@@ -38,13 +38,29 @@ def number(
 
 def assemble(global_: Global, drafts: Sequence[ProxyDraft]) -> Config:
     """The configuration that checked drafts stand for. Every draft has a kind."""
+    numbered = number(drafts, lambda draft: draft.id, FIRST_PROXY_ID)
     return Config(
         global_,
-        tuple(
-            _proxy(draft, global_.logs, own)
-            for draft, own in number(drafts, lambda draft: draft.id, FIRST_PROXY_ID)
+        tuple(_proxy(draft, global_.logs, own) for draft, own in numbered if not draft.is_page),
+        pages=tuple(
+            _page(draft, _proxy(draft, global_.logs, own), position)
+            for position, (draft, own) in enumerate(numbered)
+            if draft.is_page
         ),
     )
+
+
+def _page(draft: ProxyDraft, proxy: Proxy, position: int) -> StatsPage:
+    page = StatsPage(
+        replace(proxy, default_backend=None, servers=()),
+        position,
+        rules=tuple(draft.rules),
+        monitor_uri=draft.monitor_uri,
+    )
+    stats = draft.settings.stats
+    if stats is None:
+        return page
+    return replace(page, **{each.name: getattr(stats, each.name) for each in fields(stats)})
 
 
 def resolved_logs(draft: ProxyDraft, global_logs: tuple[Log, ...]) -> tuple[Log, ...]:

@@ -10,6 +10,10 @@ from lbsplice.config.model import (
     Bind,
     KeepAlive,
     Log,
+    PageAction,
+    PageCondition,
+    PageRule,
+    PageTerm,
     Place,
     ProxyKind,
     Source,
@@ -17,6 +21,22 @@ from lbsplice.config.model import (
     Timeouts,
 )
 from lbsplice.config.server import ServerDraft, ServerSettings
+
+
+@dataclass(frozen=True)
+class StatsSettings:
+    """What `stats ...` lines say; StatsPage tells what they mean."""
+
+    uri: str = "/haproxy?stats"
+    refresh: int | None = None
+    realm: str = "HAProxy Statistics"
+    accounts: tuple[tuple[str, str], ...] = ()
+    admin: tuple[PageCondition, ...] = ()
+    scope: tuple[str, ...] = ()
+    hide_version: bool = False
+    show_legends: bool = False
+    show_desc: str | None = None
+    show_node: str | None = None
 
 
 @dataclass
@@ -40,6 +60,8 @@ class Settings:
     disabled: bool = False
     state_file: StateFile = StateFile.NONE
     server: ServerSettings = field(default_factory=ServerSettings)
+    http: Place | None = None  # where `mode http` stands
+    stats: StatsSettings | None = None
 
     def copy(self) -> Settings:
         return replace(self)
@@ -69,6 +91,27 @@ class ProxyDraft:
     binds: list[Bind] = field(default_factory=list)
     servers: list[ServerDraft] = field(default_factory=list)
     timeouts_seen: set[str] = field(default_factory=set)
+    said: list[tuple[str, Place]] = field(default_factory=list)  # the keywords of its lines
+    rules: list[PageRule] = field(default_factory=list)
+    acls: dict[str, PageTerm] = field(default_factory=dict)
+    monitor_uri: str | None = None
+    refused: list[tuple[str, Place]] = field(default_factory=list)  # unless it is a page
+    faults: list[tuple[str, Place]] = field(default_factory=list)  # of a page
+
+    def only_in_page(self, refusal: str, place: Place) -> None:
+        """A line that a statistics page alone can have; other sections are refused with it."""
+        self.refused.append((refusal, place))
+
+    def wrong_in_page(self, fault: str, place: Place) -> None:
+        """Such a line can not be read."""
+        self.faults.append((fault, place))
+
+    @property
+    def is_page(self) -> bool:
+        """A statistics page, or metrics, in place of a proxy."""
+        serves = any(rule.action is PageAction.METRICS for rule in self.rules)
+        served = self.settings.stats is not None or serves
+        return self.settings.http is not None and served and self.has_frontend
 
     @property
     def section(self) -> str:

@@ -214,7 +214,9 @@ class GlobalSection:
                 raise ConfigError("'stats timeout' expects <time> as argument.")
             line.at_most(2, "stats timeout")
             value = duration_argument(line.word(2), "stats timeout")
-            self.value = replace(self.value, stats_timeout=value or None)
+            if not value:
+                raise ConfigError("'stats timeout' expects a positive value")
+            self.value = replace(self.value, stats_timeout=value)
         elif what == "maxconn":
             line.at_most(2, "stats maxconn")
             try:

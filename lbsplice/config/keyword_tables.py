@@ -121,24 +121,27 @@ PROXY: Table = make_table(
     "mode bind server default-server default_backend balance hash-type timeout retries option "
     "maxconn backlog log log-tag source disabled enabled id description clitcpka-cnt "
     "clitcpka-idle clitcpka-intvl srvtcpka-cnt srvtcpka-idle srvtcpka-intvl "
-    "load-server-state-from-file server-state-file-name",
+    "load-server-state-from-file server-state-file-name stats http-request acl monitor-uri",
+    ignored={
+        HTTP: "errorfile errorfiles errorloc errorloc302 errorloc303 http-error http-reuse",
+        "every listener is served by all threads": "bind-process",
+    },
     refused={
-        LATER: "acl declare email-alert error-log-format external-check filter force-be-switch "
+        LATER: "declare email-alert error-log-format external-check filter force-be-switch "
         "force-persist fullconn guid "
         "hash-balance-factor hash-preserve-affinity http-check ignore-persist "
         "log-format log-format-sd log-steps persist rate-limit "
         "server-template stick stick-table tcp-check tcp-request "
         "tcp-response unique-id-format use-server use_backend dispatch transparent",
-        HTTP: "capture compression cookie errorfile errorfiles errorloc errorloc302 errorloc303 "
-        "http-after-response http-error http-request http-response http-reuse "
-        "http-send-name-header max-keep-alive-queue max-session-srv-conns monitor monitor-uri "
-        "quic-initial redirect retry-on stats unique-id-header use-fcgi-app use-small-buffers "
+        HTTP: "capture compression cookie http-after-response http-response "
+        "http-send-name-header max-keep-alive-queue max-session-srv-conns monitor "
+        "quic-initial redirect retry-on unique-id-header use-fcgi-app use-small-buffers "
         "monitor-net httplog",
         f"{OBSOLETE}; write 'timeout client'": "clitimeout",
         f"{OBSOLETE}; write 'timeout connect'": "contimeout",
         f"{OBSOLETE}; write 'timeout server'": "srvtimeout",
         f"{OBSOLETE}; write 'option redispatch'": "redispatch redisp",
-        OBSOLETE: "appsession bind-process block reqrep reqdel reqadd rspadd rspdel rsprep "
+        OBSOLETE: "appsession block reqrep reqdel reqadd rspadd rspdel rsprep "
         "grace process cliexp srvexp reqallow reqdeny reqtarpit reqpass rspdeny",
     },
 )
@@ -146,23 +149,23 @@ PROXY: Table = make_table(
 OPTION: Table = make_table(
     Group.OPTION,
     "abortonclose allbackups clitcpka dontlog-normal dontlognull log-health-checks "
-    "log-separate-errors logasap nolinger redispatch splice-auto splice-request "
+    "httplog log-separate-errors logasap nolinger redispatch splice-auto splice-request "
     "splice-response srvtcpka tcp-smart-accept tcp-smart-connect tcpka tcplog",
     ignored={
         "counters are always kept up to date while a session runs": "contstats",
-    },
-    refused={
-        LATER: "external-check httpchk independent-streams ldap-check mysql-check persist "
-        "pgsql-check redis-check smtpchk socket-stats spop-check ssl-hello-chk tcp-check "
-        "transparent assume-rfc6587-ntf",
         HTTP: "accept-invalid-http-request accept-invalid-http-response "
         "accept-unsafe-violations-in-http-request accept-unsafe-violations-in-http-response "
         "checkcache disable-h2-upgrade forwarded forwardfor h1-case-adjust-bogus-client "
         "h1-case-adjust-bogus-server http-buffer-request http-drop-request-trailers "
         "http-drop-response-trailers http-ignore-probes "
         "http-keep-alive http-no-delay http-pretend-keepalive http-restrict-req-hdr-names "
-        "http-server-close http-use-htx http-use-proxy-header httpclose httplog httpslog "
+        "http-server-close http-use-htx http-use-proxy-header httpclose httpslog "
         "idle-close-on-response originalto prefer-last-server",
+    },
+    refused={
+        LATER: "external-check httpchk independent-streams ldap-check mysql-check persist "
+        "pgsql-check redis-check smtpchk socket-stats spop-check ssl-hello-chk tcp-check "
+        "transparent assume-rfc6587-ntf",
         OBSOLETE: "forceclose http-tunnel http_proxy tcp-ut",
     },
 )
@@ -234,6 +237,13 @@ BALANCE: Table = make_table(
     },
 )
 
+STATS: Table = make_table(
+    Group.STATS,
+    "admin auth enable hide-version realm refresh scope show-desc show-legends show-node uri",
+    ignored={"there are no modules with counters of their own": "show-modules"},
+    refused={"the page asks for what `stats auth` and `stats admin` say": "http-request"},
+)
+
 TABLES = {
     Group.SECTION: SECTIONS,
     Group.GLOBAL: GLOBAL,
@@ -243,4 +253,5 @@ TABLES = {
     Group.BIND: BIND,
     Group.SERVER: SERVER,
     Group.BALANCE: BALANCE,
+    Group.STATS: STATS,
 }

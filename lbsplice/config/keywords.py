@@ -22,6 +22,7 @@ class Group(Enum):
     BIND = "bind"
     SERVER = "server"
     BALANCE = "balance"
+    STATS = "stats"
 
 
 class Support(Enum):

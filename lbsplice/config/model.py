@@ -94,15 +94,20 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class StatsSocket:
-    """`stats socket`, kept as it was written."""
+    """`stats socket`; `words` are what it says after its address."""
 
     place: Place
     address: Endpoint
     words: tuple[str, ...] = ()
     mode: int | None = None
     user: str | None = None
+    uid: int | None = None
     group: str | None = None
+    gid: int | None = None
+    backlog: int | None = None
     level: str = "operator"
+    severity_output: str = "none"  # none, number or string
+    expose_listeners: bool = False  # hands over the listening sockets (`_getsocks`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,13 +309,106 @@ class Proxy:
         return self.kind is not ProxyKind.FRONTEND
 
 
+class PageTest(Enum):
+    """What a condition of a statistics page can ask, in HAProxy's words."""
+
+    TRUE = "TRUE"
+    FALSE = "FALSE"
+    LOCALHOST = "LOCALHOST"
+    SRC = "src"
+    PATH = "path"
+    PATH_BEG = "path_beg"
+
+
+@dataclass(frozen=True, slots=True)
+class PageTerm:
+    """`[!] TEST [VALUE]...`: true if any of the values fits."""
+
+    test: PageTest
+    values: tuple[str, ...] = ()
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PageCondition:
+    """`if TERM...`: all of them, or all of one of `others`, which `or` parts; `unless` negates
+    the whole. Without terms: always."""
+
+    terms: tuple[PageTerm, ...] = ()
+    negated: bool = False
+    others: tuple[tuple[PageTerm, ...], ...] = ()
+
+
+class PageAction(Enum):
+    """What a rule of a statistics page does with a request, in HAProxy's words."""
+
+    METRICS = "use-service"
+    DENY = "deny"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class PageRule:
+    """`http-request ACTION if CONDITION`. `status` is for DENY."""
+
+    action: PageAction
+    condition: PageCondition = PageCondition()
+    status: int = 403
+
+
+@dataclass(frozen=True, slots=True)
+class StatsPage:
+    """A `listen` or `frontend` with `mode http`: the statistics page and the metrics. `proxy`
+    is the section as a frontend; `position` counts proxies and pages of the file from 0."""
+
+    proxy: Proxy
+    position: int
+    uri: str | None = None  # what addresses of the page begin with; None: no page
+    refresh: int | None = None  # ms
+    realm: str = "HAProxy Statistics"
+    accounts: tuple[tuple[str, str], ...] = ()  # user, password; none: open to all
+    admin: tuple[PageCondition, ...] = ()  # the first that holds lets states be changed
+    scope: tuple[str, ...] = ()  # the proxies to show; none: all
+    hide_version: bool = False
+    show_legends: bool = False
+    show_desc: str | None = None
+    show_node: str | None = None
+    rules: tuple[PageRule, ...] = ()  # the first that holds; where none does, the page
+    monitor_uri: str | None = None  # what is always answered with 200
+
+    @property
+    def name(self) -> str:
+        return self.proxy.name
+
+    @property
+    def iid(self) -> int:
+        """Its number among proxies and pages, as `show stat` has it."""
+        return self.proxy.id
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`saved` was read from state files, at a start."""
+    """`saved` was read from state files, at a start. `pages` are no proxies: the plan, the
+    roster and the log do not know them."""
 
     global_: Global
     proxies: tuple[Proxy, ...]
     saved: tuple[SavedServer, ...] = ()
+    pages: tuple[StatsPage, ...] = ()
+
+    @property
+    def sections(self) -> tuple[Proxy | StatsPage, ...]:
+        """Proxies and pages in the order of the file."""
+        ordered: list[Proxy | StatsPage] = list(self.proxies)
+        for page in self.pages:
+            ordered.insert(page.position, page)
+        return tuple(ordered)
+
+    @property
+    def listening(self) -> tuple[Proxy, ...]:
+        """All that has listening addresses: frontends, and pages as frontends."""
+        every = (each.proxy if isinstance(each, StatsPage) else each for each in self.sections)
+        return tuple(proxy for proxy in every if proxy.has_frontend)
 
     def backend_of(self, frontend: Proxy) -> Proxy | None:
         """The proxy that serves a frontend's sessions, or None if it names none."""

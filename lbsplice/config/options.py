@@ -29,7 +29,7 @@ BACKEND_ONLY = frozenset(
         "tcp-smart-connect",
     )
 )
-NOT_NEGATABLE = frozenset(("tcplog", "tcpka"))
+NOT_NEGATABLE = frozenset(("tcplog", "httplog", "tcpka"))
 
 
 def read_option(line: Statement, draft: ProxyDraft, report: Report) -> None:
@@ -57,6 +57,9 @@ def read_option(line: Statement, draft: ProxyDraft, report: Report) -> None:
     else:
         interval = 0
         _no_more(line, name)
+    if name == "httplog":
+        report.warn("'option httplog' is for HTTP: taken as 'option tcplog'.", line.place)
+        name = "tcplog"
     if name == "tcplog" and not draft.has_frontend:
         report.warn(
             f"{draft.title} : 'option tcplog' directive is ignored in backends.", line.place
@@ -76,7 +79,7 @@ def read_option(line: Statement, draft: ProxyDraft, report: Report) -> None:
 def _no_more(line: Statement, name: str) -> None:
     if line.word(2):
         hint = ""
-        if name == "tcplog" and line.word(2) == "clf":
+        if name in ("tcplog", "httplog") and line.word(2) == "clf":
             hint = " lbsplice does not do the CLF shape: not yet."
         raise ConfigError(
             f"'option {name}' cannot handle unexpected argument '{line.word(2)}'.{hint}"

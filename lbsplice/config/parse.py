@@ -18,7 +18,7 @@ from lbsplice.config.model import Config, Place
 from lbsplice.config.proxies import read_proxy_line
 from lbsplice.config.sections import Defaults, open_section, out_of_section
 from lbsplice.config.statement import Statement
-from lbsplice.config.validate import check_meaning, check_names
+from lbsplice.config.validate import check_meaning, check_names, check_pages
 from lbsplice.errors import ConfigError
 
 TCP_LOG_FORMAT = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"
@@ -79,6 +79,7 @@ class _Parser:
                 place,
             )
         self.blocks.finish(Place(source.name, max(1, len(lines))))
+        check_pages(self.drafts[first_draft:], self.report)
         check_names(self.drafts, self.report, first_draft)
         if any(m.severity is Severity.ALERT for m in self.report.messages[before:]):
             self.report.alert(f"Error(s) found in configuration file : {source.name}")

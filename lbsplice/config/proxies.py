@@ -9,12 +9,14 @@ from lbsplice.config.balance import parse_balance, parse_hash_type
 from lbsplice.config.bind import MAX_LISTENERS, parse_bind
 from lbsplice.config.drafts import ProxyDraft
 from lbsplice.config.globals import NO_NEGATION, duration_argument, parse_log_tag
-from lbsplice.config.keyword_tables import HTTP, PROXY, SECTIONS, TIMEOUT
+from lbsplice.config.keyword_tables import PROXY, SECTIONS, TIMEOUT
 from lbsplice.config.keywords import hint
 from lbsplice.config.logs import parse_log
 from lbsplice.config.messages import Report
 from lbsplice.config.model import StateFile
 from lbsplice.config.options import read_option
+from lbsplice.config.page_conditions import read_acl
+from lbsplice.config.pages import read_http_request, read_monitor_uri, read_stats
 from lbsplice.config.server import parse_default_server, parse_server, parse_source
 from lbsplice.config.statement import Statement, known
 from lbsplice.errors import ConfigError, UnitError
@@ -26,7 +28,9 @@ _STATE_FILE_NAME = "server-state-file-name"
 _NO_BACKEND = frozenset(
     ["balance", "hash-type", "retries", "source", _STATE_FILE, _STATE_FILE_NAME]
 )
-_NOT_IN_DEFAULTS = frozenset(["bind", "server", "id", "description", _STATE_FILE_NAME])
+_NOT_IN_DEFAULTS = frozenset(
+    ["bind", "server", "id", "description", "http-request", "acl", _STATE_FILE_NAME]
+)
 _CLIENT_TIMEOUTS = frozenset(("client", "client-fin"))
 _SERVER_TIMEOUTS = frozenset(("connect", "server", "server-fin", "check", "tunnel"))
 
@@ -42,6 +46,7 @@ def read_proxy_line(line: Statement, draft: ProxyDraft, report: Report) -> None:
         raise ConfigError(f"{unknown}{near}")
     if not known(PROXY, name, name, unknown, report, line.place):
         return
+    draft.said.append((name, line.place))
     if draft.kind is None and name in _NOT_IN_DEFAULTS:
         raise ConfigError(f"'{name}' not allowed in 'defaults' section.")
     if _is_out_of_place(line, draft, report):
@@ -72,14 +77,16 @@ def _is_out_of_place(line: Statement, draft: ProxyDraft, report: Report) -> bool
 
 def _mode(line: Statement, draft: ProxyDraft, report: Report) -> None:
     mode = line.word(1)
-    if mode in ("http", "log", "spop", "haterm"):
-        why = HTTP if mode == "http" else "it relays TCP only"
-        raise ConfigError(f"'mode {mode}' is not supported by lbsplice: {why}. Use 'mode tcp'.")
+    if mode in ("log", "spop", "haterm"):
+        raise ConfigError(
+            f"'mode {mode}' is not supported by lbsplice: it relays TCP only. Use 'mode tcp'."
+        )
     if mode == "health":
         raise ConfigError("'mode health' is not supported by lbsplice: HAProxy has dropped it too.")
-    if mode != "tcp":
+    if mode not in ("tcp", "http"):
         raise ConfigError(f"unknown proxy mode '{mode}'.")
     line.at_most(1)
+    draft.settings.http = line.place if mode == "http" else None  # see check_pages
 
 
 def _bind(line: Statement, draft: ProxyDraft, report: Report) -> None:
@@ -289,6 +296,10 @@ def _state_file_name(line: Statement, draft: ProxyDraft, report: Report) -> None
 _Reader = Callable[[Statement, ProxyDraft, Report], None]
 _READERS: dict[str, _Reader] = {
     "mode": _mode,
+    "stats": read_stats,
+    "http-request": read_http_request,
+    "acl": read_acl,
+    "monitor-uri": read_monitor_uri,
     "bind": _bind,
     "server": _server,
     "default-server": _default_server,

@@ -1,5 +1,5 @@
 """`stats socket` of the `global` section: where the command line of a running lbsplice
-listens. Kept as written; the admin server opens it."""
+listens (lbsplice/admin/stats_sockets.py)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from lbsplice.config.bind import parse_mode
 from lbsplice.config.keyword_tables import BIND
 from lbsplice.config.keywords import Support, hint
 from lbsplice.config.model import AddressKind, StatsSocket
-from lbsplice.config.statement import Statement
+from lbsplice.config.statement import Statement, integer_in
 from lbsplice.errors import ConfigError
 
 _LEVELS = ("user", "operator", "admin")
+_SEVERITIES = ("none", "number", "string")
 _FLAGS = ("transparent", "v4v6", "v6only", "defer-accept")
 
 
@@ -67,8 +68,20 @@ def _settings(line: Statement) -> dict[str, Any]:
         elif word == "expose-fd":
             if value != "listeners":
                 raise ConfigError(f"'expose-fd' only supports 'listeners' (got '{value}')")
+            values["expose_listeners"] = True
+        elif word == "severity-output":
+            if value not in _SEVERITIES:
+                raise ConfigError(
+                    "'severity-output' only supports 'none', 'number', and 'string' "
+                    f"(got '{value}')"
+                )
+            values["severity_output"] = value
         elif not value:
             raise ConfigError(f"'{word}' : missing value")
         elif word in ("user", "group"):
             values[word] = value
+        elif word in ("uid", "gid"):
+            values[word] = integer_in(f"'{word}' : ", value, low=0, high=2**31 - 1)
+        elif word == "backlog":
+            values[word] = integer_in(f"'{word}' : ", value, low=1, high=2**31 - 1)
     return values

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from lbsplice.config.assemble import resolved_logs
 from lbsplice.config.drafts import ProxyDraft
+from lbsplice.config.keyword_tables import HTTP
 from lbsplice.config.keywords import hint
 from lbsplice.config.messages import Report
-from lbsplice.config.model import AddressKind, Endpoint, Global
+from lbsplice.config.model import AddressKind, Endpoint, Global, PageAction, Place
 from lbsplice.config.server import ServerDraft
 
 _MISSING_TIMEOUTS = """\
@@ -18,6 +19,38 @@ missing timeouts for {title}.
    | While not properly invalid, you will certainly encounter various problems
    | with such a configuration. To fix this, please ensure that all following
    | timeouts are set to a non-zero value: 'client', 'connect', 'server'."""
+
+
+# fmt: off
+_OF_A_PAGE = frozenset((
+    "mode", "bind", "stats", "http-request", "timeout", "option", "log", "log-tag", "maxconn",
+    "backlog", "disabled", "enabled", "id", "description", "acl", "monitor-uri",
+    "balance", "retries",
+    "clitcpka-cnt", "clitcpka-idle", "clitcpka-intvl",
+))
+# fmt: on
+
+
+def check_pages(drafts: Sequence[ProxyDraft], report: Report) -> None:
+    """`mode http` is for statistics pages alone, with nothing else in their sections."""
+    told: set[Place] = set()
+    for draft in drafts:
+        place = draft.settings.http
+        for text, where in draft.faults if draft.is_page else draft.refused:
+            report.alert(text, where)
+        if draft.is_page:
+            for keyword, where in draft.said:
+                if keyword not in _OF_A_PAGE:
+                    report.alert(
+                        f"'{keyword}' is not supported by lbsplice in 'mode http': such a section "
+                        "serves the statistics page and the metrics, nothing else.",
+                        where,
+                    )
+        elif place is not None and place not in told:
+            told.add(place)
+            report.alert(
+                f"'mode http' is not supported by lbsplice: {HTTP}. Use 'mode tcp'.", place
+            )
 
 
 def check_names(drafts: Sequence[ProxyDraft], report: Report, first_draft: int = 0) -> None:
@@ -55,12 +88,46 @@ def check_meaning(global_: Global, drafts: Sequence[ProxyDraft], report: Report)
     for draft in drafts:
         if draft.settings.disabled:
             continue
-        if draft.has_frontend:
+        if draft.is_page:
+            _check_page(draft, {each.name for each in drafts}, report)
+        elif draft.has_frontend:
             _check_frontend(draft, global_, backends, report)
-        if draft.has_backend:
+        if draft.has_backend and not draft.is_page:
             _check_servers(draft, report)
-        if _lacks_timeouts(draft):
+        _check_http(draft, report)
+        if not draft.is_page and _lacks_timeouts(draft):
             report.warn(_MISSING_TIMEOUTS.format(title=draft.title))
+
+
+def _check_page(draft: ProxyDraft, names: set[str], report: Report) -> None:
+    if not draft.binds:
+        report.warn(f"{draft.title} has no 'bind' directive: nobody can reach its page.")
+    stats = draft.settings.stats
+    if stats is None:
+        return
+    if stats.admin and not stats.accounts:
+        report.warn(
+            f"'stats admin' of {draft.title} without 'stats auth': whoever meets its condition "
+            "can stop servers. Add 'stats auth USER:PASSWORD'.",
+            draft.place,
+        )
+    for name in stats.scope:
+        if name not in names and name != ".":
+            report.warn(
+                f"'stats scope' of {draft.title} names '{name}', which is no proxy"
+                f"{hint(name, sorted(names))}.",
+                draft.place,
+            )
+
+
+def _check_http(draft: ProxyDraft, report: Report) -> None:
+    """What only `mode http` gives a meaning to, in HAProxy's words."""
+    if draft.settings.http is not None:
+        return
+    if draft.settings.stats is not None and any(word == "stats" for word, _ in draft.said):
+        report.warn(f"'stats' statement ignored for {draft.title} as it requires HTTP mode.")
+    if any(rule.action is PageAction.METRICS for rule in draft.rules):
+        report.warn(f"'http-request' rules ignored for {draft.title} as they require HTTP mode.")
 
 
 def _check_frontend(draft: ProxyDraft, global_: Global, backends: set[str], report: Report) -> None:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from lbsplice.config import bind, globals, proxies
+from lbsplice.config import bind, globals, pages, proxies
 from lbsplice.config import server as server_module
 from lbsplice.config.keyword_tables import TABLES
 from lbsplice.config.keywords import Group, Keyword, Support, hint, make_table, nearest
@@ -26,6 +26,7 @@ LINES = {
     Group.BIND: "listen l\n bind :80 {name} x\n",
     Group.SERVER: "listen l\n server s 1.2.3.4:5 {name} x\n",
     Group.BALANCE: "listen l\n balance {name}\n",
+    Group.STATS: "listen l\n mode http\n bind :80\n stats {name}\n",
 }
 
 
@@ -60,6 +61,7 @@ def test_what_is_used_has_a_reader() -> None:
         Group.PROXY: set(proxies._READERS),
         Group.BIND: set(bind._READERS) | set(bind._FLAGS),
         Group.SERVER: set(server_module._READERS),
+        Group.STATS: set(pages._READERS),
     }
     for group, names in readers.items():
         used = {k.name for k in TABLES[group].values() if k.support is Support.USED}

@@ -31,6 +31,9 @@ from lbsplice.lint.vocabulary import (
     TIMEOUT_PLACES,
 )
 
+_OF_PAGES = frozenset(("stats", "http-request"))
+"""What lbsplice takes in `mode http` alone, as HAProxy does."""
+
 _NAMES = {"d": "defaults", "f": "frontend", "l": "listen", "b": "backend"}
 
 
@@ -69,7 +72,11 @@ def _of_line(subject: Subject, proxy: Proxy, line: Line) -> Iterator[Finding]:
         yield _obsolete(line, shown, why)
     elif LETTERS[proxy.section] not in letters:
         yield _misplaced(line, shown, proxy, letters)
-    elif why == HTTP and table is not TIMEOUT and _stays_tcp(subject, proxy):
+    elif (
+        (why == HTTP or (table is PROXY and word in _OF_PAGES))
+        and table is not TIMEOUT
+        and _stays_tcp(subject, proxy)
+    ):
         yield Finding(
             "L13",
             Severity.WARNING,
