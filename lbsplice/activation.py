@@ -25,10 +25,15 @@ def unused(config: Config, activated: Sequence[int]) -> list[str]:
     """Warnings: what connects to these waits for nobody."""
     named = {
         bind.endpoint.host
-        for proxy in config.proxies
+        for proxy in config.listening
         if not proxy.disabled
         for bind in proxy.binds
         if bind.endpoint.kind is AddressKind.FD
+    }
+    named |= {
+        each.address.host
+        for each in config.global_.stats_sockets
+        if each.address.kind is AddressKind.FD
     }
     return [
         f"systemd listens on descriptor {number} for us, but no frontend has `bind fd@{number}`."

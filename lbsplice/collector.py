@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from lbsplice.dataplane.events import ROOM
 from lbsplice.dataplane.worker import Workers
@@ -15,9 +15,10 @@ _COLLECT_SECONDS = 0.02
 
 
 class Collector:
-    """Hands on the events of running workers, a batch at a time, until it is stopped."""
+    """Hands on the events of running workers, a batch at a time, until it is stopped. `hear`
+    has to go through all of a batch."""
 
-    def __init__(self, workers: Workers, hear: Callable[[Sequence[Record]], None]) -> None:
+    def __init__(self, workers: Workers, hear: Callable[[Iterable[Record]], None]) -> None:
         self._workers = workers
         self._hear = hear
         self._runs = False
@@ -40,8 +41,8 @@ class Collector:
     def drain(self) -> None:
         """Hand on all that is left in the rings of workers that have stopped."""
         for reader in self._workers.readers:
-            while records := reader.take():
-                self._hear(records)
+            while records := reader.look():
+                self._hear(reader.one_by_one(records))
 
     def _signalled(self, thread: int) -> None:
         os.eventfd_read(self._workers.event_fds[thread])
@@ -53,8 +54,8 @@ class Collector:
         if not self._runs:
             return
         reader = self._workers.readers[thread]
-        records = reader.take()
-        self._hear(records)
+        records = reader.look()
+        self._hear(reader.one_by_one(records))
         if len(records) == ROOM:
             self._loop.call_soon(self._collect, thread)
         elif records:

@@ -123,7 +123,7 @@ class Family:
         succession = Succession(reason, time.monotonic(), planned=True)
         self._fork(setup, sizes or self.sizes, office, succession)
         if self.coming is not None:
-            self._send(office, Park())
+            self.send(office, Park())
             self._limit(PARKS_WITHIN_S, "the worker in office does not stand still for it")
 
     def works_with(self, setup: Setup) -> None:
@@ -153,9 +153,10 @@ class Family:
         """Say it to the worker that is, or will be, in office."""
         worker = self.coming or self.office
         if worker is not None:
-            self._send(worker, message, descriptors)
+            self.send(worker, message, descriptors)
 
-    def _send(self, worker: Worker, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
+    def send(self, worker: Worker, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
+        """Say it to this one, if it listens."""
         if not worker.channel.closed:
             worker.channel.send(message, descriptors)
             self._reactor.want_write(worker.channel, worker.channel.wants_write)
@@ -214,7 +215,7 @@ class Family:
 
     def _stands_still(self, worker: Worker) -> None:
         if worker is self.office and self.coming is not None:
-            self._send(self.coming, TakeOver())
+            self.send(self.coming, TakeOver())
             self._limit(TAKES_OVER_WITHIN_S, "it did not take over in time")
 
     def _limit(self, seconds: float, why: str) -> None:
@@ -243,7 +244,7 @@ class Family:
             self._replacement.committed = True
         if before is not None:
             before.request.close()
-            self._send(before, Quit())
+            self.send(before, Quit())
             self._reactor.after(_QUITS_WITHIN_S, before.end_by_force)
 
     def _is_ready(self, worker: Worker) -> None:
@@ -275,7 +276,7 @@ class Family:
             return
         worker.request.close()
         worker.request, obeyed = vault.request_pair()
-        self._send(worker, NewVault(), [obeyed.fileno()])
+        self.send(worker, NewVault(), [obeyed.fileno()])
         obeyed.close()
 
     def _has_vault(self, worker: Worker, pid: int) -> None:
@@ -319,7 +320,7 @@ class Family:
             return False
         replacement.stop_clock()
         self._replacement = None
-        self._send(office, CarryOn())
+        self.send(office, CarryOn())
         replacement.outcome(why)
         return office.alive
 

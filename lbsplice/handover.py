@@ -62,6 +62,8 @@ class Handover:
     callers: tuple[int, ...] = ()  # who asked for the upgrade and waits for its outcome
     activated: tuple[int, ...] = ()  # of systemd's socket activation
     configuration: str = ""  # JSON of the Config that is in force
+    reloads: int = 0  # so far, and how many failed
+    failed: int = 0
     format: int = FORMAT
 
     def descriptors(self) -> list[int]:

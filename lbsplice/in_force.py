@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
+from lbsplice.config.model import Config
 from lbsplice.dataplane.counters import Counters
+from lbsplice.edits import Edits
 from lbsplice.health.checker import Watched, watched
 from lbsplice.memory import inventory_text
 from lbsplice.plan.compile import compile_plan
 from lbsplice.plan.inventory import Inventory
 from lbsplice.plan.leaving import Leaving, server_key
+from lbsplice.plan.slots import ServerKey
 from lbsplice.plan.tables import Plan
+from lbsplice.restore import Past, carried_over
 from lbsplice.roster import Roster
+from lbsplice.server_state import ServerState
 from lbsplice.service import Sockets
+from lbsplice.statefile import saved_states
 
 
 @dataclass(frozen=True)
 class InForce:
-    """What a reload replaces, all at once."""
+    """What a reload replaces, all at once. `file` is the configuration as it was read, the
+    inventory's has the `edits`; so is `limit` the most sessions there can be, and `maxconn`
+    the most there may be."""
 
     inventory: Inventory
     roster: Roster
     sockets: Sockets
-    maxconn: int
+    limit: int
+    file: Config
+    edits: Edits = field(default_factory=Edits)
+
+    @property
+    def maxconn(self) -> int:
+        return self.edits.maxconn_of(self.limit)
 
     @cached_property
     def text(self) -> str:
@@ -35,6 +51,46 @@ class InForce:
         """Whom to check. Raises ConfigError."""
         return watched(self.inventory.config, self.inventory.leaving.servers)
 
+    @classmethod
+    def first(
+        cls,
+        past: Past,
+        file: Config,
+        sockets: Sockets,
+        limit: int,
+        now: float,
+        *,
+        reread: bool | None = None,
+    ) -> InForce:
+        """What a process begins with. `reread`: a worker before has put another reading of
+        the file in force than this."""
+        edits = past.memory.edits.over_reload(file, limit) if reread else past.memory.edits
+        config = edits.applied(file)
+        inventory = past.inventory.after(config)
+        known = saved_states(config, now) if past.is_blank else past.states(inventory)
+        roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
+        return cls(inventory, roster, sockets, limit, file, edits)
+
+    def after(
+        self,
+        file: Config,
+        edits: Edits,
+        sockets: Sockets,
+        limit: int,
+        now: float,
+        states: Mapping[ServerKey, ServerState] = MappingProxyType({}),
+    ) -> InForce:
+        """What it becomes with these. Servers go on as they are, or from their `states`.
+        Raises LbspliceError if it can not be put in force."""
+        config = edits.applied(file)
+        inventory = self.inventory.after(config)
+        known = {**carried_over(self.roster.states, self.inventory, inventory), **states}
+        roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
+        after = InForce(inventory, roster, sockets, limit, file, edits)
+        after.plan(0)
+        _ = after.checks
+        return after
+
     def plan(self, generation: int, *, accepting: bool = True) -> Plan:
         """The plan of the moment. Raises PlanError."""
         plan = compile_plan(
@@ -45,12 +101,19 @@ class InForce:
             maxconn=self.maxconn,
             leaving=self.inventory.leaving,
         )
-        return plan if accepting else replace(plan, listeners=())
+        numbers = self.inventory.numbers.frontends
+        quiet = {numbers.get(name) for name in self.edits.quiet}
+        return replace(
+            plan,
+            listeners=tuple(
+                row for row in plan.listeners if accepting and row.frontend not in quiet
+            ),
+        )
 
     def descriptors(self) -> dict[int, int]:
-        """The listening socket of each listener's number."""
+        """The listening socket of each listener's number; pages have none."""
         numbers = self.inventory.numbers.listeners
-        return {numbers[key]: sock.fileno() for key, sock in self.sockets.items()}
+        return {numbers[key]: sock.fileno() for key, sock in self.sockets.items() if key in numbers}
 
     def idle(self, counters: Counters) -> Leaving:
         """What is leaving and has no session at this moment."""

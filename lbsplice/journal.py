@@ -46,7 +46,11 @@ class Journal:
     def write(self, state: Mapping[str, object]) -> None:
         """Replace what is remembered. OSError if there is no memory for it: what was
         remembered before is still there then."""
-        text = json.dumps(state, separators=(",", ":")).encode()
+        self.write_text(json.dumps(state, separators=(",", ":")))
+
+    def write_text(self, state: str) -> None:
+        """The same with the JSON of such an object."""
+        text = state.encode()
         newest, oldest = self._copies()
         offset = _HEAD_BYTES
         if newest.length and offset + len(text) > newest.offset:

@@ -20,6 +20,18 @@ class KillOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionOrder:
+    """End the session of this number, which no other one ever gets; given at `at`."""
+
+    serial: int
+    at: float
+
+
+SESSION_ORDERS_LAST_S = 5.0
+"""Nobody answers those: they are obeyed, or given again, long before that."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Pending:
     order: KillOrder
     answers: tuple[int, ...] = ()  # that each thread still has to give
@@ -32,6 +44,8 @@ class KillOrders:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pending: dict[int, _Pending] = {}
+        self.sessions: tuple[SessionOrder, ...] = ()
+        self.obeyed_last = KillOrder(0, 0.0)  # that was carried out last
 
     @property
     def pending(self) -> tuple[KillOrder, ...]:
@@ -48,6 +62,11 @@ class KillOrders:
         """Its sessions are ended one by one, without an answer: all threads have obeyed
         once they have this plan, which is published after the last of the commands."""
         self._pending[order.slot] = _Pending(order, generation=generation)
+
+    def give_session(self, order: SessionOrder) -> None:
+        """It is about to be given to the thread that has the session."""
+        recent = order.at - SESSION_ORDERS_LAST_S
+        self.sessions = (*(each for each in self.sessions if each.at > recent), order)
 
     def answered(self, slot: int, thread: int) -> bool:
         """A thread has obeyed. Is this order carried out with that?"""
@@ -68,4 +87,6 @@ class KillOrders:
 
     def _drop(self, slots: Iterable[int]) -> bool:
         dropped = [self._pending.pop(slot) for slot in slots]
+        if dropped:
+            self.obeyed_last = dropped[-1].order
         return bool(dropped)

@@ -21,6 +21,7 @@ from lbsplice.errors import EnvironmentLacks, LbspliceError
 from lbsplice.family import Family
 from lbsplice.handover import Handover, Takeover
 from lbsplice.journal import Journal
+from lbsplice.kinship import Reloads
 from lbsplice.listeners import Listeners, reopen, retired
 from lbsplice.meeting import Meeting
 from lbsplice.notify import Notifier
@@ -29,7 +30,7 @@ from lbsplice.plain import PlainError, made
 from lbsplice.reactor import Reactor
 from lbsplice.rendezvous import UPGRADE, Outcome
 from lbsplice.rooms import sizes_for
-from lbsplice.service import Assemble
+from lbsplice.service import Assemble, Prepare, nothing_to_prepare
 from lbsplice.startup import (
     Belongings,
     Settings,
@@ -53,6 +54,7 @@ def run(
     console: Console,
     assemble: Assemble,
     read: Read | None = None,
+    prepare: Prepare = nothing_to_prepare,
 ) -> int:
     """Serve until told to stop; the exit status. In the background it is the daemon that
     returns from here; the process that called has exited by then. `read` reads the
@@ -61,7 +63,8 @@ def run(
     config = with_settings(config, settings)
     settings = settle_mode(config, settings, console)
     own = Belongings()
-    launch = _Launch(config, settings, console, assemble, read or (lambda: Reading(config)), own)
+    again = read or (lambda: Reading(config))
+    launch = _Launch(config, settings, console, assemble, again, prepare, own)
     status = 1
     try:
         status = launch.run()
@@ -79,6 +82,7 @@ class _Launch:
     console: Console
     assemble: Assemble
     read: Read
+    prepare: Prepare
     own: Belongings
 
     def run(self) -> int:
@@ -113,6 +117,7 @@ class _Launch:
             ) from why
 
     def _begin(self, place: socket.socket | None, worker_place: socket.socket | None) -> int:
+        self.prepare(self.config)
         before = self.settings.before
         activated = activation.take(os.environ)
         try:
@@ -202,6 +207,8 @@ class _Launch:
             handed.ledger,
         )
         supervisor.activated = handed.activated
+        supervisor.reloads = Reloads(handed.reloads, handed.failed)
+        supervisor.reloads.seen(worker.pid)
         answers: list[Callable[[Outcome], None]] = []
         if supervisor.meeting is not None:
             for caller in handed.callers:
@@ -243,6 +250,7 @@ class _Launch:
     def _set_up_after(self, previous: Listeners) -> Setup:
         """With the listening sockets that are there. Raises LbspliceError; then those are
         as they were."""
+        self.prepare(self.config)
         return set_up(
             self.config,
             self.settings,
@@ -273,6 +281,7 @@ class _Launch:
         estate = Estate(
             self.assemble,
             journal,
+            self.prepare,
             memory,
             aloud=not (self.settings.daemon or self.console.quiet),
             null=self.own.null,

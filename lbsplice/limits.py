@@ -16,6 +16,15 @@ MOST_DESCRIPTORS = 1_048_576
 
 MOST_THREADS = 64
 
+PAGE_CONNECTIONS = 128
+"""What a statistics page serves at once, unless its `maxconn` is lower."""
+
+STATS_CONNECTIONS = 10
+"""`stats maxconn` where it is not said: what the stats sockets serve at once."""
+
+STATS_WAITING = 128
+"""Connections to stats sockets that have said nothing yet, or wait for a place."""
+
 _BASE = 48  # standard streams, the ledger, the event loop, log sockets, and room to spare
 _PER_THREAD = 6  # epoll, two eventfds, a spare descriptor
 _PIPES_PER_THREAD = 8  # the fewest a thread can work well with
@@ -39,11 +48,15 @@ def threads(nbthread: int | None, usable_cpus: int) -> int:
 def fixed_descriptors(config: Config, workers: int) -> int:
     """What is needed beside the sessions: listeners, one check a server, our own."""
     live = [proxy for proxy in config.proxies if not proxy.disabled]
-    listeners = sum(len(proxy.binds) for proxy in live)
+    listeners = sum(len(proxy.binds) for proxy in config.listening if not proxy.disabled)
     checks = sum(server.check.enabled for proxy in live for server in proxy.servers)
     sinks = len({log.address or log.target for proxy in live for log in proxy.logs})
     sinks += len(config.global_.logs) + len(config.global_.stats_sockets)
-    return _BASE + _PER_THREAD * workers + listeners + checks + sinks
+    pages = sum(PAGE_CONNECTIONS for page in config.pages if not page.proxy.disabled)
+    stats = 0
+    if config.global_.stats_sockets:
+        stats = STATS_WAITING + (config.global_.stats_maxconn or STATS_CONNECTIONS)
+    return _BASE + _PER_THREAD * workers + listeners + checks + sinks + pages + stats
 
 
 def settle(config: Config, workers: int, limit: int, maxconn: int | None = None) -> Limits:

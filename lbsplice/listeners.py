@@ -1,5 +1,5 @@
-"""The listening sockets of a configuration: made for every `bind`, taken over from another
-program, or kept over a reload."""
+"""The listening sockets of a configuration: made for every `bind` and every `stats socket`,
+taken over from another program, or kept over a reload."""
 
 from __future__ import annotations
 
@@ -9,13 +9,27 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lbsplice.config.model import AddressKind, Bind, Config, Endpoint, Proxy
-from lbsplice.receivers import Address, Receiver, Refused, adjust, backlog_of, is_at, make, shared
+from lbsplice.config.model import AddressKind, Bind, Config, Endpoint, Proxy, ProxyKind
+from lbsplice.receivers import (
+    DEFAULT_BACKLOG,
+    Address,
+    Receiver,
+    Refused,
+    adjust,
+    backlog_of,
+    is_at,
+    make,
+    shared,
+)
 from lbsplice.receivers import take as take_over
 from lbsplice.socket_options import with_reason
 
 Key = tuple[str, int]
 """(frontend name, index in its `binds`)"""
+
+STATS_SOCKETS = "#stats"
+"""What stands for the frontend's name in the key of a `stats socket`; no proxy may have it.
+The index is that in `Global.stats_sockets`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +202,24 @@ def retired(previous: Listeners, current: Listeners) -> Listeners:
 
 
 def _binds(config: Config) -> Iterator[tuple[Proxy, int, Bind]]:
-    for proxy in config.proxies:
-        if not proxy.disabled and proxy.has_frontend:
+    for proxy in config.listening:
+        if not proxy.disabled:
             for index, bind in enumerate(proxy.binds):
                 yield proxy, index, bind
+    for index, each in enumerate(config.global_.stats_sockets):
+        # Whoever asks while a worker is succeeded shall wait, not be refused.
+        proxy = Proxy(each.place, ProxyKind.FRONTEND, STATS_SOCKETS, 0, backlog=DEFAULT_BACKLOG)
+        bind = Bind(
+            each.place,
+            each.address,
+            backlog=each.backlog,
+            mode=each.mode,
+            user=each.user,
+            uid=each.uid,
+            group=each.group,
+            gid=each.gid,
+        )
+        yield proxy, index, bind
 
 
 def _open_one(
@@ -257,7 +285,8 @@ def _tell(proxy: Proxy, bind: Bind, step: str, why: OSError | str | None = None)
     unix = bind.endpoint.kind in (AddressKind.UNIX, AddressKind.ABSTRACT)
     address = f"[{show(bind.endpoint)}]" if unix else f"for [{show(bind.endpoint)}]"
     tried = with_reason(step, why)
-    return f"Binding {place} for proxy {proxy.name}: {tried} {address}{_help(bind, why)}"
+    name = "GLOBAL" if proxy.name == STATS_SOCKETS else proxy.name
+    return f"Binding {place} for proxy {name}: {tried} {address}{_help(bind, why)}"
 
 
 def _help(bind: Bind, why: OSError | str | None) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lbsplice.config.model import Config, Global, Proxy
-from lbsplice.kill_orders import KillOrder
+from lbsplice.edits import Edits
+from lbsplice.kill_orders import KillOrder, SessionOrder
 from lbsplice.plain import PlainError, made, plain
 from lbsplice.plan.inventory import Inventory
 from lbsplice.plan.leaving import Leaving
@@ -71,7 +72,10 @@ class Memory:
     states: Mapping[ServerKey, ServerState] = field(default_factory=dict)
     due: Mapping[ServerKey, float] = field(default_factory=dict)
     kills: tuple[KillOrder, ...] = ()
+    sessions: tuple[SessionOrder, ...] = ()
     bases: Bases = field(default_factory=Bases)
+    history: str = ""  # the text of lbsplice.admin.history
+    edits: Edits = field(default_factory=Edits)
 
     def to_json(self) -> dict[str, object]:
         """The object for the journal."""
@@ -84,8 +88,11 @@ class Memory:
             "servers": [
                 plain(_Server(*key, state, self.due.get(key))) for key, state in self.states.items()
             ],
-            "kills": [plain(order) for order in self.kills],
+            "kills": plain(self.kills),
+            "sessions": plain(self.sessions),
             "bases": plain(self.bases),
+            "history": self.history,
+            "edits": plain(self.edits),
         }
 
     @classmethod
@@ -103,8 +110,50 @@ class Memory:
             states={(each.backend, each.name): each.state for each in servers},
             due={(s.backend, s.name): s.due for s in servers if s.due is not None},
             kills=_each(KillOrder, state.get("kills")),
+            sessions=_each(SessionOrder, state.get("sessions")),
             bases=made(Bases, state.get("bases", {})),
+            history=made(str, state.get("history", "")),
+            edits=made(Edits, state.get("edits", {})),
         )
+
+
+class Texts:
+    """Makes the journal's text of one Memory after the other. With a thousand servers that
+    takes a while, and is done often: what is the same object as the last time is not made
+    again."""
+
+    def __init__(self) -> None:
+        self._servers: dict[ServerKey, tuple[ServerState, str]] = {}
+        self._values: dict[str, tuple[object, str]] = {}
+
+    def of(self, memory: Memory) -> str:
+        """What `memory.to_json` says."""
+        before, self._servers = self._servers, {}
+        servers = []
+        for key, state in memory.states.items():
+            known = before.get(key)
+            if known is None or known[0] is not state:
+                known = (state, _dumped(plain(_Server(*key, state)))[:-1])
+            self._servers[key] = known
+            due = memory.due.get(key)
+            servers.append(known[1] + ("}" if due is None else f',"due":{due!r}}}'))
+        small = _dumped(replace(memory, inventory="", states={}, due={}, history="").to_json())
+        rest = [
+            f'"inventory":{self._text("inventory", memory.inventory)}',
+            f'"history":{self._text("history", memory.history)}',
+            f'"servers":[{",".join(servers)}]',
+        ]
+        return f"{small[:-1]},{','.join(rest)}}}"  # of two keys that are the same the last counts
+
+    def _text(self, name: str, value: object) -> str:
+        known = self._values.get(name)
+        if known is None or known[0] is not value:
+            known = self._values[name] = (value, _dumped(value))
+        return known[1]
+
+
+def _dumped(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _each(kind: type[Any], items: Any) -> tuple[Any, ...]:

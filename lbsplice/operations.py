@@ -22,6 +22,7 @@ from lbsplice.listeners import reopen, retired
 from lbsplice.protocol import Reload, Reloaded
 from lbsplice.reactor import Reactor
 from lbsplice.rooms import sizes_for
+from lbsplice.service import Prepare
 from lbsplice.startup import (
     Settings,
     Setup,
@@ -63,6 +64,7 @@ class Tools:
     console: Console
     settings: Settings
     read: Read
+    prepare: Prepare
 
 
 class Operation(Protocol):
@@ -176,6 +178,7 @@ def _renewed(before: Setup, config: Config, tools: Tools) -> Setup:
     """What is in force with another configuration. Raises LbspliceError; then nothing is
     left open."""
     _check_log_descriptors(before.config, config)
+    tools.prepare(config)
     threads = limits.threads(config.global_.nbthread, process.usable_cpus())
     given = limits.settle(config, threads, process.descriptor_limit(), tools.settings.maxconn)
     if given.warning is not None:

@@ -9,28 +9,29 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from lbsplice.admin.transitions import Chronicle
 from lbsplice.collector import Collector
 from lbsplice.config.model import Config
 from lbsplice.dataplane.worker import Workers
+from lbsplice.edits import Edits
 from lbsplice.ending import Ending
-from lbsplice.errors import DataplaneBusy, DataplaneError, EnvironmentLacks, LbspliceError
+from lbsplice.errors import DataplaneBusy, DataplaneError, LbspliceError
 from lbsplice.health.checker import Checker
 from lbsplice.health.judge import CheckResult
+from lbsplice.hearing import Hearing
+from lbsplice.holding import Holding
+from lbsplice.hush import Hush
 from lbsplice.in_force import InForce
 from lbsplice.journal import Journal
 from lbsplice.limits import Limits
 from lbsplice.memory import Memory
-from lbsplice.plan.leaving import Leaving
 from lbsplice.plan.slots import Numbers, ServerKey
 from lbsplice.proxy_lines import ProxyLines
-from lbsplice.report import record
 from lbsplice.report.hub import Hub
-from lbsplice.report.record import Record
 from lbsplice.restore import (
     JournalKeeper,
-    carried_over,
     edited,
     is_back,
     sessions_before,
@@ -39,8 +40,8 @@ from lbsplice.restore import (
 from lbsplice.road import LISTENERS, KillAll, Order, Road
 from lbsplice.rooms import check_room
 from lbsplice.roster import Roster
+from lbsplice.server_state import ServerState, first_state
 from lbsplice.service import Sockets, Succession
-from lbsplice.statefile import saved_states
 from lbsplice.tallies import Tallies
 from lbsplice.terms import AdminState, Cause, LogLevel
 
@@ -69,21 +70,22 @@ class Orchestrator:
         succession: Succession | None = None,
     ) -> None:
         now = self._relaying_s = time.monotonic()
-        self._hub = hub
+        self.hub = hub
         self.workers = workers
         self._succession = succession
         self._keeper = JournalKeeper(journal, hub)
         self._past = past = self._keeper.read()
-        inventory = past.inventory.after(config)
+        planned = None if succession is None else succession.planned
+        force = InForce.first(past, config, sockets, maxconn, now, reread=planned)
+        inventory = force.inventory
+        config = inventory.config
         check_room(inventory.numbers, workers.sizes)
-        known = saved_states(config, now) if past.is_blank else past.states(inventory)
-        roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
-        self._force = InForce(inventory, roster, sockets, maxconn)
         self._edits = tuple(edited(config, past.states(inventory)))
         hub.replace(config, inventory.numbers, inventory.leaving)
         self.tallies = Tallies(workers.counters, past.memory.bases)
         self.tallies.renumber(past.inventory.numbers, inventory.numbers)
-        self._accepting = past.memory.accepting
+        self.chronicle = Chronicle(past.memory.history, planned)
+        self.accepting = past.memory.accepting
         self._kills_all = past.memory.ending
         self._ending = Ending(self._is_empty)
         self._road = Road(
@@ -94,30 +96,39 @@ class Orchestrator:
             slot_of=lambda key: self.numbers.slots[key],
             say=hub.proxy_line,
         )
-        self._collector = Collector(workers, self._hear)
-        self._checker = Checker(
-            self._force.checks,
+        self._collector = Collector(
+            workers, Hearing(hub, self._road, self.chronicle, self._proxy_lines, self._changed)
+        )
+        self.checker = Checker(
+            force.checks,
             self._checked,
             state_of=lambda key: self.roster.state(key),
             spread_checks=config.global_.spread_checks,
             due=past.due(inventory),
         )
-        self._idle = Leaving()
+        self._hush = Hush(lambda: self.force, self._road.plan_is_taken)
+        self._holding = Holding(
+            force, hub, self.tallies, self.checker, self._road, self._hush, workers, self._save
+        )
         self._dirty = False
-        self._parked = False
-        self._closed = False
+        self.parked = False
+        self.closed = False
+
+    @property
+    def force(self) -> InForce:
+        return self._holding.force
 
     @property
     def config(self) -> Config:
-        return self._force.inventory.config
+        return self.force.inventory.config
 
     @property
     def numbers(self) -> Numbers:
-        return self._force.inventory.numbers
+        return self.force.inventory.numbers
 
     @property
     def roster(self) -> Roster:
-        return self._force.roster
+        return self.force.roster
 
     # ---- the beginning ----
 
@@ -132,6 +143,7 @@ class Orchestrator:
         self._start_checks()  # before the journal is written: it says when each is due
         self._save()
         self._road.publish()
+        self._hush.keep_up()
         self._ticker = self._loop.call_later(_TICK_SECONDS, self._tick)
         self._tell_succession()
 
@@ -149,17 +161,17 @@ class Orchestrator:
             self.set_admin(key, admin)
         if self._kills_all is not None:
             self.hard_stop(self._kills_all)
-        elif not self._accepting:
+        elif not self.accepting:
             self._ending.when_empty()
 
     def _tell_succession(self) -> None:
         if (succession := self._succession) is not None:
             line = successor_line(succession, self.workers.adoption, self._relaying_s)
             level = LogLevel.NOTICE if succession.planned else LogLevel.ALERT
-            self._hub.process_line(level, line)
+            self.hub.process_line(level, line)
 
     def _start_checks(self) -> None:
-        self._checker.start().add_done_callback(self._checks_ended)
+        self.checker.start().add_done_callback(self._checks_ended)
 
     # ---- down: results and orders become actions, actions are carried out ----
 
@@ -169,7 +181,7 @@ class Orchestrator:
         self.carry_out(self.roster.check_result(key, result, time.monotonic()))
         if self.roster.state(key).health != before:
             # Workers that die more often than the journal is written must not forget it.
-            self._loop.call_soon(self._save_changes)
+            self.remember()
 
     def set_admin(self, key: ServerKey, state: AdminState) -> None:
         """An operator's order; takes the same road as a failed check."""
@@ -177,18 +189,35 @@ class Orchestrator:
 
     def set_weight(self, key: ServerKey, weight: int) -> None:
         """The same. Raises RosterError."""
-        actions = self.roster.set_weight(key, weight)
-        if not actions:
-            self._save()  # it counts once the server is back
-        self.carry_out(actions)
+        self.carry_out(self.roster.set_weight(key, weight))
+        self.remember()  # of a server that is down, it counts once that is back
+
+    def set_health(self, key: ServerKey, up: bool | None) -> None:
+        """An operator's word against that of the checks; None: up, without new sessions."""
+        self.carry_out(self.roster.set_health(key, up, time.monotonic()))
+        self.remember()
+
+    def set_checks(self, key: ServerKey, on: bool) -> None:
+        """Raises RosterError."""
+        self.roster.set_checks(key, on)
+        self.remember()
+
+    def remember(self) -> None:
+        """Write the journal in the next turn of the loop."""
+        self._dirty = True
+        self._loop.call_soon(self._save_changes)
 
     def carry_out(self, orders: Sequence[Order]) -> None:
+        self.chronicle.note(orders, self.roster, self.numbers.slots.__getitem__, self._killed)
         self._road.carry_out(orders)
+
+    def _killed(self, slot: int) -> int:
+        return self.workers.counters.slot(slot).killed
 
     def _publish(self, generation: int) -> None:
         self.workers.publish(
-            self._force.plan(generation, accepting=self._accepting),
-            self._force.descriptors(),
+            self.force.plan(generation, accepting=self.accepting),
+            self.force.descriptors(),
             self.config.global_.maxaccept or 0,
         )
 
@@ -198,37 +227,30 @@ class Orchestrator:
         self._dirty = False
         self._keeper.write(
             Memory(
-                inventory=self._force.text,
+                inventory=self.force.text,
                 generation=self._road.generation + 1,  # the one that is about to be published
-                accepting=self._accepting,
+                accepting=self.accepting,
                 ending=self._kills_all,
                 states=self.roster.states,
-                due=self._checker.due,
+                due=self.checker.due,
                 kills=self._road.kills.pending,
                 bases=self.tallies.bases,
+                history=self.chronicle.text,
+                edits=self.force.edits,
             )
         )
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(_TICK_SECONDS, self._tick)
         self._dirty |= self._road.kills.taken(self._road.generation_taken())
-        self._let_go()
+        self.chronicle.settle(self._killed)
+        self._dirty |= self.chronicle.is_dirty
+        self._dirty |= self._holding.let_go()
         self._save_changes()
 
     def _save_changes(self) -> None:
-        if self._dirty and not self._parked and not self._closed:
+        if self._dirty and not self.parked and not self.closed:
             self._save()
-
-    def _let_go(self) -> None:
-        """Forget what was leaving and has no session any more. It has to be empty twice:
-        the event of its last session may be on its way."""
-        if not self._force.inventory.leaving or not self._road.is_clear:
-            return
-        idle = self._force.idle(self.workers.counters)
-        after, self._idle = self._force.without(idle & self._idle), idle
-        if after is not self._force:
-            self._take(after)
-            self._road.carry_out([LISTENERS])
 
     # ---- a reload ----
 
@@ -237,84 +259,59 @@ class Orchestrator:
         servers that are gone as well, which are still checked and still killed.
 
         Raises an LbspliceError and changes nothing if it can not be done."""
-        if self._parked or self._closed or not self._accepting:
-            raise LbspliceError("the worker is stopping")
-        self._road.flush()  # what was ordered is ordered under the names of before
-        inventory = self._force.inventory.after(config)
-        check_room(inventory.numbers, self.workers.sizes, limits)
-        known = carried_over(self.roster.states, self._force.inventory, inventory)
-        now = time.monotonic()
-        roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
-        before = self._force
-        after = InForce(inventory, roster, sockets, limits.maxconn)
-        after.plan(0)  # raises what would be wrong with it
-        _ = after.checks  # likewise
-        self._take(after)
-        try:
-            self._save()
-            self._road.publish()
-        except LbspliceError:
-            self._take(before)
-            self._save()
-            raise
-        for key, admin in edited(config, known):
-            self.set_admin(key, admin)
+        self._check_serving()
+        now, force = time.monotonic(), self.force
+        edits = force.edits.over_reload(config, limits.maxconn)
+        returned = {
+            (proxy.name, server.name): first_state(server, now)
+            for proxy in config.proxies
+            for server in proxy.servers
+            if (proxy.name, server.name) in force.edits.removed
+        }
+        known = self._holding.enter(config, edits, sockets, limits.maxconn, returned, limits)
+        self._dirty = True
+        for key, admin in edited(self.config, known):
+            if key not in returned:
+                self.set_admin(key, admin)
 
-    def _take(self, force: InForce) -> None:
-        """Put another inventory in force: for the log, the counters and all that follows."""
-        inventory = force.inventory
-        try:
-            self._hub.replace(inventory.config, inventory.numbers, inventory.leaving)
-        except EnvironmentLacks as why:
-            self._hub.replace(inventory.config, inventory.numbers, inventory.leaving, make_do=True)
-            self._hub.process_line(LogLevel.ALERT, f"{why}; the log goes where it went before.")
-        self.tallies.renumber(self.numbers, inventory.numbers)
-        due = carried_over(self._checker.due, self._force.inventory, inventory)
-        self._force = force
-        self._checker.replace(force.checks, inventory.config.global_.spread_checks, due)
+    def edit(self, edits: Edits, states: Mapping[ServerKey, ServerState]) -> None:
+        """Go on with what an operator has changed, as by a reload; servers of `states` go
+        on from those. Raises an LbspliceError and changes nothing if it can not be done."""
+        self._check_serving()
+        self._holding.edit(edits, states)
         self._dirty = True
 
-    # ---- up: events become log lines ----
+    def _check_serving(self) -> None:
+        if self.parked or self.closed or not self.accepting:
+            raise LbspliceError("the worker is stopping")
 
-    def _hear(self, records: Sequence[Record]) -> None:
-        sessions = [
-            one
-            for one in records
-            if one.kind == record.SESSION_ENDED or one.kind == record.SESSION_CONNECTED
-        ]
-        if sessions:
-            self._road.tell_lines()  # why they ended stands before their ends
-            self._hub.sessions(sessions)
-        if len(sessions) == len(records):
-            return
-        for one in records:
-            if one.kind == record.ACCEPT_PAUSED:
-                name, line = self._proxy_lines().paused(one)
-                self._hub.proxy_line(name, LogLevel.EMERG, line)
-            elif one.kind == record.KILLED:
-                self._dirty |= self._road.kills.answered(one.number, one.thread)
+    # ---- up ----
+
+    def _changed(self) -> None:
+        self._dirty = True
 
     def _proxy_lines(self) -> ProxyLines:
-        return ProxyLines(self._force.inventory, self.workers.counters, self.tallies)
+        return ProxyLines(self.force.inventory, self.workers.counters, self.tallies)
 
     def dump_states(self) -> None:
         """Write every server's and every proxy's state to the logs (SIGHUP)."""
         for name, line in self._proxy_lines().dump(self.roster):
-            self._hub.proxy_line(name, LogLevel.NOTICE, line)
+            self.hub.proxy_line(name, LogLevel.NOTICE, line)
 
     def set_pid(self, pid: int) -> None:
         """The pid for log lines: another supervisor took over."""
-        self._hub.set_pid(pid)
+        self.hub.set_pid(pid)
 
     # ---- a successor takes over, or does not ----
 
     async def park(self) -> None:
         """Stop the checks and, at the end of a batch, the relay threads, with the journal
         written. From here on nothing changes; sessions stay as they are."""
-        await self._checker.stop()
+        await self.checker.stop()
         self._road.flush()
         self._road.hold()
-        self._parked = True
+        self.parked = True
+        self._hush.stop()
         self._ticker.cancel()
         self._collector.stop()
         await self._stop_workers()
@@ -329,11 +326,12 @@ class Orchestrator:
 
     async def carry_on(self) -> None:
         """After `park`: go on as if nothing had been."""
-        self._parked = False
+        self.parked = False
         self.workers.carry_on()
         self._collector.start()
         self._road.release()
         self._start_checks()
+        self._hush.keep_up()
         self._tick()
 
     # ---- the end ----
@@ -345,24 +343,29 @@ class Orchestrator:
     def soft_stop(self) -> None:
         """Accept no more. Checks, mark-downs and the log go on until the last session
         has ended; then everything stops."""
-        if not self._accepting:
+        if not self.accepting:
             return
-        self._accepting = False
+        self.accepting = False
         self.carry_out([LISTENERS])
-        for name, line in self._proxy_lines().stopped():
-            self._hub.proxy_line(name, LogLevel.WARNING, line)
+        self.tell_stopped()
         self._ending.when_empty()
+
+    def tell_stopped(self, proxy: str | None = None) -> None:
+        """Say in the log that this one, or all, accept no more."""
+        for name, line in self._proxy_lines().stopped():
+            if proxy in (None, name):
+                self.hub.proxy_line(name, LogLevel.WARNING, line)
 
     def hard_stop(self, cause: Cause = Cause.KILLED) -> None:
         """End all sessions now, then stop."""
-        self._accepting = False
+        self.accepting = False
         self._kills_all = cause
         self.carry_out([LISTENERS, KillAll(cause)])
         self._ending.when_empty(_LAST_WORDS_SECONDS)
 
     def _is_empty(self) -> bool:
         """The plan without listeners has to be taken first: a session may begin until then."""
-        return not (self._parked or self.sessions()) and self._road.is_clear
+        return not (self.parked or self.sessions()) and self._road.is_clear
 
     def worker_returned(self, thread: int, error: int) -> None:
         """On any thread: this relay thread has ended, told to (0) or not."""
@@ -380,14 +383,15 @@ class Orchestrator:
         brought it down otherwise."""
         await self._ending.reached()
         with contextlib.suppress(Exception):  # noted by _checks_ended, raised below
-            await self._checker.stop()
+            await self.checker.stop()
+        self._hush.stop()
         self._ticker.cancel()
         self._collector.stop()
         await self._stop_workers()
         self._collector.drain()
         self._road.hold()
-        self._closed = True
+        self.closed = True
         self.workers.close()
-        self._hub.close()
+        self.hub.close()
         if self._ending.trouble is not None:
             raise self._ending.trouble

@@ -29,6 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15  # linux/prctl.h
 _CLOSE_RANGE = 436  # its system call number, the same on all machines
 _LAST_DESCRIPTOR = (1 << 32) - 1
+_START_TIME = 19  # of the fields after the name in /proc/PID/stat (proc(5): the 22nd)
 
 
 def set_name(name: str) -> None:
@@ -61,6 +62,18 @@ def how_it_ended(status: int) -> str:
     except ValueError:  # a real-time signal
         return f"was killed by signal {-code}"
     return f"was killed by signal {-code} ({name})"
+
+
+def age_s(pid: int) -> float:
+    """For how many seconds a process has been there; 0 if it is gone. An exec makes nobody
+    younger."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0.0
+    started = int(stat.rpartition(")")[2].split()[_START_TIME])
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, since_boot - started / os.sysconf("SC_CLK_TCK"))
 
 
 def usable_cpus() -> int:

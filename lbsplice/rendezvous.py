@@ -6,7 +6,8 @@ descriptors may come with either. Whoever asks is root or the user that we run a
 is whoever answers; others find a closed connection.
 
     lbsplice/<key>          the supervisor: who, reload, upgrade
-    lbsplice/<key>/worker   its worker process: who, takeover (once the supervisor is dead)"""
+    lbsplice/<key>/worker   its worker process: who, takeover (once the supervisor is dead),
+                            admin: the command language on the socket that comes along"""
 
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ WHO = "who"
 RELOAD = "reload"
 UPGRADE = "upgrade"
 TAKEOVER = "takeover"
+ADMIN = "admin"
 
 SUPERVISOR = "supervisor"
 WORKER = "worker"

@@ -84,6 +84,8 @@ def _endpoints(config: Config) -> Iterable[Endpoint]:
         for server in proxy.servers:
             found += [server.endpoint, server.check.address]
             found += [server.source.address] if server.source else []
+    for page in config.pages:
+        found += [] if page.proxy.disabled else [bind.endpoint for bind in page.proxy.binds]
     return [e for e in found if e is not None and e.kind is AddressKind.NAME]
 
 
@@ -96,12 +98,18 @@ class _Resolver:
     def config(self, config: Config) -> Resolved:
         global_ = self._global(config.global_)
         proxies = tuple(proxy if proxy.disabled else self._proxy(proxy) for proxy in config.proxies)
+        pages = tuple(
+            page if page.proxy.disabled else replace(page, proxy=self._proxy(page.proxy))
+            for page in config.pages
+        )
         messages = self.report.messages
         if any(m.severity is Severity.ALERT for m in messages):
             if any("could not resolve address" in m.text for m in messages):
                 self.report.alert("Failed to initialize server(s) addr.")
             return Resolved(None, tuple(messages))
-        return Resolved(Config(global_, proxies), tuple(messages))
+        return Resolved(
+            replace(config, global_=global_, proxies=proxies, pages=pages), tuple(messages)
+        )
 
     def _endpoint(self, endpoint: Endpoint, place: Place, trouble: str) -> Endpoint:
         if endpoint.kind is not AddressKind.NAME:

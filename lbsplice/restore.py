@@ -9,7 +9,7 @@ from lbsplice.config.model import Config
 from lbsplice.dataplane.worker import Adoption, Workers
 from lbsplice.journal import Journal
 from lbsplice.kill_orders import KillOrder
-from lbsplice.memory import Memory, inventory_of
+from lbsplice.memory import Memory, Texts, inventory_of
 from lbsplice.plain import PlainError
 from lbsplice.plan.inventory import Inventory
 from lbsplice.plan.slots import ServerKey
@@ -28,6 +28,7 @@ class JournalKeeper:
     def __init__(self, journal: Journal, hub: Hub) -> None:
         self._journal = journal
         self._hub = hub
+        self._texts = Texts()
         self._in_trouble = False
 
     def read(self) -> Past:
@@ -43,7 +44,7 @@ class JournalKeeper:
 
     def write(self, memory: Memory) -> None:
         try:
-            self._journal.write(memory.to_json())
+            self._journal.write_text(self._texts.of(memory))
         except OSError as why:
             if not self._in_trouble:
                 self._tell(f"{why.strerror}; what changes now is forgotten if the worker crashes")

@@ -35,7 +35,14 @@ class KillAll:
     cause: Cause
 
 
-Order = Action | KillAll
+@dataclass(frozen=True, slots=True)
+class KillSession:
+    """End this session, because an operator wants it so."""
+
+    serial: int
+
+
+Order = Action | KillAll | KillSession
 
 LISTENERS = Publish("")
 """A new plan because of what may be accepted, not because of a backend's servers."""
@@ -83,7 +90,8 @@ class Road:
             if isinstance(order, KillSessions):
                 # Known from now on: whatever is remembered of the server's new state, the
                 # order is remembered with it.
-                self.kills.give(KillOrder(self._slot_of(order.key), time.monotonic()))
+                slot = self._slot_of(order.key)
+                self.kills.give(KillOrder(slot, time.monotonic(), order.cause))
         if orders:
             self._plan_flush()
 
@@ -150,7 +158,11 @@ class Road:
             if isinstance(order, Publish):
                 self._publish_due = True
             elif isinstance(order, KillSessions):
-                self._command_kill(self._slot_of(order.key), Cause.DOWN)
+                self._command_kill(self._slot_of(order.key), order.cause)
+            elif isinstance(order, KillSession):
+                self._commands.append(
+                    partial(self._workers.kill_session, order.serial, Cause.KILLED)
+                )
             elif isinstance(order, KillAll):
                 self._commands.append(partial(self._workers.kill_all, order.cause))
         if pending:

@@ -24,7 +24,7 @@ from lbsplice.server_state import (
     went_down,
     went_up,
 )
-from lbsplice.terms import AdminState
+from lbsplice.terms import AdminState, Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,11 @@ class Publish:
 @dataclass(frozen=True, slots=True)
 class KillSessions:
     """The server went down or into maintenance and is marked `on-marked-down
-    shutdown-sessions`: end its sessions, once the plan without it is published."""
+    shutdown-sessions`: end its sessions, once the plan without it is published. Or an
+    operator wants it so."""
 
     key: ServerKey
+    cause: Cause = Cause.DOWN
 
 
 Action = Publish | KillSessions | Tell
@@ -145,10 +147,14 @@ class Roster:
         log_checks = self._entries[key].log_checks
         if log_checks and (health != old.health or new.check_status is not old.check_status):
             tells.append(self._tell(Event.CHECK, key, new, result=result))
-        if new.is_up == old.is_up:
+        back = old.stopping and result.passed and result.counts
+        if new.is_up == old.is_up and not back:
             self._states[key] = new
             return tuple(tells)
-        new = went_up(new, now) if new.is_up else went_down(new, now)
+        if back:
+            new = replace(new, stopping=False, changed_at=now)
+        else:
+            new = went_up(new, now) if new.is_up else went_down(new, now)
         event = Event.UP if new.is_up else Event.DOWN
         return self._enter(key, new, event, tells, reason=None if log_checks else result)
 
@@ -161,8 +167,38 @@ class Roster:
             raise RosterError(f"server {'/'.join(key)} is not in the configuration any more")
         old = self._states[key]
         new = self._states[key] = replace(old, run_weight=weight)
+        if new.weight == old.weight:
+            return ()
+        usable_before = self._usable[key[0]].total
         self._count(key, (new.weight > 0) - (old.weight > 0))
-        return (Publish(key[0]),) if new.weight != old.weight else ()
+        if usable_before and not self._usable[key[0]].total:
+            return Publish(key[0]), self._tell(Event.NO_SERVER, key, new)
+        return (Publish(key[0]),)
+
+    def set_health(self, key: ServerKey, up: bool | None, now: float) -> tuple[Action, ...]:
+        """Take the operator's word for it (None: up, but without new sessions) until checks
+        say otherwise. In maintenance it means nothing."""
+        old = self._states[key]
+        if old.admin is AdminState.MAINT:
+            return ()
+        health = 0 if up is False else judge.best(old.rise, old.fall)
+        new = replace(old, health=health, stopping=up is None)
+        if new.is_up == old.is_up and new.stopping == old.stopping:
+            self._states[key] = new
+            return ()
+        if not new.is_up:
+            return self._enter(key, went_down(new, now), Event.SET_DOWN, [])
+        new = replace(new, changed_at=now) if old.is_up else went_up(new, now)
+        return self._enter(key, new, Event.SET_STOPPING if up is None else Event.SET_UP, [])
+
+    def set_checks(self, key: ServerKey, on: bool) -> None:
+        """Let the configured checks rest, or go on. Raises RosterError where there are
+        none to go on with."""
+        state = self._states[key]
+        if state.checks_off if on else state.checked:
+            self._states[key] = replace(state, checked=on, checks_off=not on)
+        elif on and not state.checked:
+            raise RosterError(f"server {'/'.join(key)} has no checks")
 
     def set_admin(self, key: ServerKey, admin: AdminState, now: float) -> tuple[Action, ...]:
         """Do as the operator wants. Asking for what already is changes nothing."""
@@ -176,7 +212,7 @@ class Roster:
             return self._enter(key, went_down(new, now), Event.MAINT, [])
         if old.admin is AdminState.MAINT:
             # Up, but one failure from down: nobody has asked it for a while.
-            new = replace(new, health=new.rise)
+            new = replace(new, health=new.rise, stopping=False)
             return self._enter(key, went_up(new, now), Event.MAINT_LEFT, [])
         event = Event.DRAIN if admin is AdminState.DRAIN else Event.DRAIN_LEFT
         return self._enter(key, replace(new, changed_at=now), event, [])
@@ -204,7 +240,7 @@ class Roster:
         actions: list[Action] = []
         if new.weight != old.weight:
             actions.append(Publish(key[0]))
-        if self._entries[key].kills and event in (Event.DOWN, Event.MAINT):
+        if self._entries[key].kills and event in (Event.DOWN, Event.MAINT, Event.SET_DOWN):
             actions.append(KillSessions(key))
         return (*actions, *tells)
 

@@ -38,13 +38,18 @@ _ROWS: Mapping[tuple[AdminState, bool | None], _Row] = MappingProxyType(
     }
 )
 
+_STOPPING = _Row("NOLB", scored=True, eligible=False)
+_STOPPING_UNCHECKED = _Row("NOLB", scored=False, eligible=False)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
     """One server as it stands. `last_check` is None until the first result; `failed_checks`
     counts failures that cost health; `down_transitions` counts each end of service, by a
     check or by maintenance. `run_weight` was set at run time and counts in place of the
-    configured one. Times are monotonic seconds."""
+    configured one. An operator may have switched configured checks off (`checks_off`) and
+    may let a server that is up get no new sessions (`stopping`) until a check succeeds.
+    Times are monotonic seconds."""
 
     admin: AdminState
     health: int
@@ -60,6 +65,8 @@ class ServerState:
     down_before: float = 0.0  # seconds of outages that are over
     run_weight: int | None = None
     config_disabled: bool = False
+    checks_off: bool = False
+    stopping: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -86,7 +93,8 @@ class ServerState:
 
     @property
     def status_text(self) -> str:
-        """`UP`, `UP 1/2`, `DOWN`, `DOWN 1/3`, `DRAIN`, `DRAIN 1/2`, `MAINT` or `no check`."""
+        """`UP`, `UP 1/2`, `DOWN`, `DOWN 1/3`, `DRAIN`, `DRAIN 1/2`, `NOLB`, `MAINT` or
+        `no check`."""
         steady = judge.is_steady(self.health, self.rise, self.fall)
         return f"{self._row.word} {self.score}" if self._row.scored and not steady else self.word
 
@@ -101,7 +109,11 @@ class ServerState:
 
     @property
     def _row(self) -> _Row:
-        return _ROWS[self.admin, self.is_up if self.checked else _UNCHECKED]
+        if self.stopping and self.is_up and self.admin is AdminState.READY:
+            return _STOPPING if self.checked else _STOPPING_UNCHECKED
+        # One without checks may have been set down.
+        known = self.checked or not self.is_up
+        return _ROWS[self.admin, self.is_up if known else _UNCHECKED]
 
 
 def first_state(server: Server, now: float) -> ServerState:
@@ -128,13 +140,14 @@ def carried(old: ServerState, server: Server, now: float) -> ServerState:
         old,
         rise=check.rise,
         fall=check.fall,
-        checked=check.enabled,
+        checked=check.enabled and not old.checks_off,
+        checks_off=check.enabled and old.checks_off,
         health=judge.rescaled(old.health, (old.rise, old.fall), (check.rise, check.fall)),
         config_weight=server.weight,
         run_weight=old.run_weight if server.weight == old.config_weight else None,
         config_disabled=server.disabled,
     )
-    if check.enabled == old.checked:
+    if check.enabled == (old.checked or old.checks_off):
         return new
     new = replace(new, health=check.rise, last_check=None)
     back = not old.is_up and old.admin is not AdminState.MAINT
@@ -149,7 +162,11 @@ def left_over(old: ServerState) -> ServerState:
 def went_down(state: ServerState, now: float) -> ServerState:
     """With the end of service noted that begins now."""
     return replace(
-        state, changed_at=now, down_since=now, down_transitions=state.down_transitions + 1
+        state,
+        changed_at=now,
+        down_since=now,
+        down_transitions=state.down_transitions + 1,
+        stopping=False,
     )
 
 

@@ -62,6 +62,10 @@ class Service(Protocol):
     def set_pid(self, pid: int) -> None:
         """The pid for log lines (another supervisor took over)."""
 
+    def converse(self, sock: socket.socket) -> None:
+        """Serve the command language on this connected socket, which is the service's from
+        here on, with every right."""
+
 
 AskSupervisor = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """A request such as {"request": "reload"}, and its answer (lbsplice/rendezvous.py)."""
@@ -85,3 +89,11 @@ Finish = Callable[[Workers, Journal, Succession | None], Service]
 
 Assemble = Callable[[Config, Share], Finish]
 """Opens what has to be opened before a chroot and a change of user; called before them."""
+
+Prepare = Callable[[Config], None]
+"""Imports what takes long and this configuration needs, in the supervisor, for all workers
+to come: they have it from their fork. Raises EnvironmentLacks."""
+
+
+def nothing_to_prepare(_config: Config) -> None:
+    """Where a service needs nothing that takes long."""

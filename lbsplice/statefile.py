@@ -104,7 +104,7 @@ def render(
 def _row(proxy: Proxy, server: Server, state: ServerState, now: float) -> tuple[object, ...]:
     maint = state.admin is AdminState.MAINT
     up = state.is_up or not state.checked
-    last = None if maint else state.last_check
+    last = state.last_check
     check = server.check
     return (
         *(proxy.id, proxy.name, server.id, server.name, _host(server.endpoint)),
@@ -114,7 +114,8 @@ def _row(proxy: Proxy, server: Server, state: ServerState, now: float) -> tuple[
         STATUSES[CheckStatus.INITIALIZING if last is None else last.status],
         int(Result.UNKNOWN if last is None else Result.PASSED if last.passed else Result.FAILED),
         0 if maint else state.health,
-        _CHECK_ENABLED * check.enabled | _CHECK_PAUSED * (check.enabled and maint),
+        _CHECK_ENABLED * check.enabled
+        | _CHECK_PAUSED * (maint and (check.enabled or state.config_disabled)),
         *(0, 0, 0, "-", server.endpoint.port or 0, "-", 0),
         *(check.port or 0, "-" if check.address is None else _host(check.address), "-", 0),
     )

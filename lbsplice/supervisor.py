@@ -21,6 +21,7 @@ from lbsplice import handover, migration, process, program, rendezvous
 from lbsplice.console import Console, write_if_possible
 from lbsplice.family import Family
 from lbsplice.handover import Handover
+from lbsplice.kinship import Reloads, processes
 from lbsplice.meeting import Meeting
 from lbsplice.operations import Operation, Read, Reloading, Tools, Upgrading
 from lbsplice.plain import plain
@@ -31,6 +32,9 @@ from lbsplice.startup import Belongings, Settings
 from lbsplice.terms import Cause
 from lbsplice.watchdog import Watchdog
 from lbsplice.worker import Worker
+
+PROCESSES = "proc"
+"""A request of a worker: what `show proc` shows."""
 
 QUIT_WITHIN_S = 5.0
 """How long the worker may take to end all sessions once told to."""
@@ -66,6 +70,7 @@ class Supervisor:
         self.family: Family
         self.meeting: Meeting | None = None
         self.activated: tuple[int, ...] = ()
+        self.reloads = Reloads()
 
     def run(self, begin: Callable[[], None]) -> int:
         """Begin, and go on until everything has ended; the exit status."""
@@ -161,6 +166,7 @@ class Supervisor:
         self._watchdog.start(self.family)
 
     def is_ready(self, worker: Worker) -> None:
+        self.reloads.seen(worker.pid)
         self._tell_stop()
         if self._operation is not None:
             self._operation.worker_is_ready()
@@ -196,7 +202,7 @@ class Supervisor:
     def _asked(self, worker: Worker, number: int, request: dict[str, Any]) -> None:
         def answer(values: dict[str, Any]) -> None:
             if worker.alive:
-                self.family.tell(Answer(number, values))
+                self.family.send(worker, Answer(number, values))
 
         self.asked(str(request.get("request", "")), answer)
 
@@ -208,6 +214,8 @@ class Supervisor:
             answer(
                 rendezvous.introduction(rendezvous.SUPERVISOR, os.getpid(), self._settings.files)
             )
+        elif what == PROCESSES:
+            answer(processes(self.family, self.reloads))
         elif what in (RELOAD, UPGRADE):
             self._want(_Wish(what, lambda outcome: answer(outcome.values())))
         else:
@@ -237,7 +245,9 @@ class Supervisor:
         self._wishes = [wish for wish in self._wishes if wish.what != what]
         self._own.notifier.reloading()
         self._console.begin_record()
-        tools = Tools(self._reactor, self.family, self._console, self._settings, self._read)
+        family = self.family
+        prepare = family.estate.prepare
+        tools = Tools(self._reactor, family, self._console, self._settings, self._read, prepare)
         if what == RELOAD:
             self._operation = Reloading(tools, self._done)
         else:
@@ -268,6 +278,8 @@ class Supervisor:
             callers=() if meeting is None else tuple(meeting.waiting),
             activated=self.activated,
             configuration=json.dumps(plain(setup.config)),
+            reloads=self.reloads.done,
+            failed=self.reloads.failed,
         )
 
     def tell_outcome(
@@ -275,6 +287,7 @@ class Supervisor:
     ) -> None:
         """To everybody: the console, systemd, those who asked."""
         self._tell_stop()  # it may have gone to a worker that did not come to be
+        self.reloads.note(error)
         messages = tuple(self._console.end_record())  # who asked gets the error beside them
         if error is not None:
             self._console.alert(f"{what} failed, nothing has changed: {error}")

@@ -19,7 +19,7 @@ from lbsplice.dataplane import vault
 from lbsplice.dataplane.ledger import Sizes
 from lbsplice.deaths import Death
 from lbsplice.reactor import is_child
-from lbsplice.service import Assemble, Succession
+from lbsplice.service import Assemble, Prepare, Succession, nothing_to_prepare
 from lbsplice.startup import Setup
 from lbsplice.succession import Birth, Predecessor
 
@@ -30,6 +30,7 @@ class Estate:
 
     assemble: Assemble
     journal: int
+    prepare: Prepare = nothing_to_prepare
     ledger: int = -1
     aloud: bool = False
     null: int = -1  # /dev/null, for the first one, which has to leave the starter's streams

@@ -328,8 +328,24 @@ class _Life:
             return rendezvous.introduction(rendezvous.WORKER, os.getpid(), files), ()
         if letter.request == rendezvous.TAKEOVER:
             return self._hand_over(letter)
+        if letter.request == rendezvous.ADMIN:
+            return self._converse(letter)
         letter.close()
         return Outcome(f"'{letter.request}' is not known here").values(), ()
+
+    def _converse(self, letter: Letter) -> tuple[Mapping[str, Any], Sequence[int]]:
+        if self._parked or len(letter.descriptors) != 1:
+            letter.close()
+            why = "its successor comes" if self._parked else "one socket has to come along"
+            return Outcome(why).values(), ()
+        assert self._service is not None
+        try:
+            sock = socket.socket(fileno=letter.descriptors[0])
+        except OSError as why_not:
+            letter.close()
+            return Outcome(f"what came along is no socket ({why_not.strerror})").values(), ()
+        self._service.converse(sock)
+        return Outcome().values(), ()
 
     def _hand_over(self, letter: Letter) -> tuple[Mapping[str, Any], Sequence[int]]:
         if not self._channel.closed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from lbsplice.config.model import Check, Config, Proxy
@@ -59,9 +59,9 @@ class Checker:
     """The health checks of the servers that are watched.
 
     `on_result` is called on the event loop with each result, `state_of` is asked for a
-    server's state (`Roster.state`): its health sets the pace, and in maintenance it is
-    left alone. `draw` gives the jitter's random numbers in 0..1. `spread_checks` is in
-    percent.
+    server's state (`Roster.state`): its health sets the pace, and in maintenance or with
+    its checks off it is left alone. `draw` gives the jitter's random numbers in 0..1.
+    `spread_checks` is in percent.
 
     `due` says when servers are to be asked, in loop time; the others are asked for the
     first time spread over their interval. A time that is past is that of a check which
@@ -86,6 +86,8 @@ class Checker:
         self._probe = probe
         self._draw = draw
         self._due = dict(due or {})
+        self._asking: set[ServerKey] = set()
+        self._worst_lag_s = 0.0
         self._watches: dict[ServerKey, asyncio.Task[None]] = {}
         self._broken: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +96,17 @@ class Checker:
     def due(self) -> dict[ServerKey, float]:
         """When each server is asked next; of a check that is under way, when it began."""
         return dict(self._due)
+
+    @property
+    def asking(self) -> Set[ServerKey]:
+        """The servers whose check is under way."""
+        return self._asking
+
+    def take_lag(self) -> float:
+        """By how many seconds the latest of the checks that began since the last call was
+        behind its time."""
+        lag, self._worst_lag_s = self._worst_lag_s, 0.0
+        return lag
 
     def start(self) -> asyncio.Task[None]:
         """Begin, on the running loop. The task ends only by stop() or by an error of ours,
@@ -172,12 +185,21 @@ class Checker:
         key, limit_s = server.key, self._time_left(server)
         while True:
             await asyncio.sleep(max(0.0, self._due[key] - loop.time()))
-            if self._state_of(key).admin is not AdminState.MAINT:
-                self._on_result(key, await self._probe(server.target, limit_s))
+            state = self._state_of(key)
+            if state.admin is not AdminState.MAINT and not state.checks_off:
+                self._worst_lag_s = max(self._worst_lag_s, loop.time() - self._due[key])
+                self._on_result(key, await self._ask(server, limit_s))
             limit_s = server.limit_s
             interval = schedule.interval_ms(server.check, self._state_of(key).health)
             pause_ms = schedule.jittered_ms(interval, self._spread, self._draw())
             self._due[key] = loop.time() + pause_ms / 1000
+
+    async def _ask(self, server: Watched, limit_s: float) -> CheckResult:
+        self._asking.add(server.key)
+        try:
+            return await self._probe(server.target, limit_s)
+        finally:
+            self._asking.discard(server.key)
 
     def _time_left(self, server: Watched) -> float:
         late = max(0.0, asyncio.get_running_loop().time() - self._due[server.key])

@@ -48,11 +48,13 @@ _TYPE = 0x3FFF  # the bits of an attribute's type that are its number
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ASK = struct.Struct("=BBBxI")  # inet_diag_req_v2 up to its socket id
+_MEANT = struct.Struct("=III")  # the end of inet_diag_sockid: interface, cookie in two halves
 _IDENTITY = struct.Struct("!HH16s16s8x4x")  # inet_diag_sockid: two ports, two addresses, ...
 _ANSWER = struct.Struct("=BBBB48sIIIII")  # inet_diag_msg
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
 _BUFFER = 1 << 18
+_ANY_STATE = (1 << 32) - 1
 
 Address = tuple[str, int]
 
@@ -156,11 +158,33 @@ class SocketWatch:
             try:
                 found += map(_tcp_socket, self._answers())
             except OSError as error:
-                raise EnvironmentLacks(
-                    f"the kernel does not list its TCP sockets ({error.strerror}):"
-                    " CONFIG_INET_TCP_DIAG, or `modprobe tcp_diag`, would help"
-                ) from error
+                raise _not_listed(error) from error
         return found
+
+    def find(
+        self,
+        family: int,
+        local: Address,
+        peer: Address,
+        *,
+        cookie: int,
+        interface: int = 0,
+    ) -> TcpSocket | None:
+        """The one connection between these two; None if it has ended, or if its SO_COOKIE is
+        another one: then it is a later one. `interface` is the number of the one that it is
+        bound to. Raises EnvironmentLacks."""
+        both = struct.pack("!HH", local[1], peer[1])
+        both += b"".join(socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (local, peer))
+        both += _MEANT.pack(interface, cookie & 0xFFFFFFFF, cookie >> 32)
+        ask = _ASK.pack(family, socket.IPPROTO_TCP, _WITH_TCP_INFO, _ANY_STATE)
+        self._send(_SOCK_DIAG_BY_FAMILY, _ACK, ask + both)
+        try:
+            found = [_tcp_socket(answer) for answer in self._answers()]
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):
+                return None
+            raise _not_listed(error) from error
+        return found[0] if found else None
 
     def destroy(self, victim: TcpSocket) -> bool:
         """End a connection at once: its owner meets ECONNABORTED, its peer a reset. False if
@@ -200,6 +224,13 @@ class SocketWatch:
                         raise OSError(number, os.strerror(number))
                     return
                 yield body
+
+
+def _not_listed(error: OSError) -> EnvironmentLacks:
+    return EnvironmentLacks(
+        f"the kernel does not list its TCP sockets ({error.strerror}):"
+        " CONFIG_INET_TCP_DIAG, or `modprobe tcp_diag`, would help"
+    )
 
 
 def destroy_refused(number: int) -> EnvironmentLacks:

@@ -51,6 +51,9 @@ class Event(Enum):
     DRAIN = auto()
     DRAIN_LEFT = auto()
     STILL_DRAINING = auto()
+    SET_UP = auto()  # by an operator, as are the next two
+    SET_DOWN = auto()
+    SET_STOPPING = auto()
     NO_SERVER = auto()
 
 
@@ -220,6 +223,9 @@ _LINES: Mapping[Event, _Line] = MappingProxyType(
         Event.DRAIN: (_notice, _with_counts("enters drain state")),
         Event.DRAIN_LEFT: (_notice, _drain_left),
         Event.STILL_DRAINING: (_notice, _plain("remains in forced drain mode")),
+        Event.SET_UP: (_notice, _with_counts("is UP, changed from CLI")),
+        Event.SET_DOWN: (_alert_unless_drained, _with_counts("is DOWN, changed from CLI")),
+        Event.SET_STOPPING: (_notice, _with_counts("is stopping, changed from CLI")),
         Event.NO_SERVER: (_emerg, _no_server),
     }
 )

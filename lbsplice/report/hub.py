@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -109,6 +110,11 @@ class Hub:
         self._by_proxy = by_proxy
         self._close_unused()
 
+    @property
+    def pid(self) -> int:
+        """The pid in the lines."""
+        return self._pid
+
     def set_pid(self, pid: int) -> None:
         """The pid for the lines from now on."""
         self._pid = pid
@@ -162,8 +168,10 @@ class Hub:
         self.sessions((record,))
 
     def sessions(self, records: Iterable[Record]) -> None:
-        """Tell of many sessions. Records that have no line are passed over."""
+        """Tell of many sessions. Records that have no line are passed over; the next one is
+        asked for when the line of the one before has been sent."""
         if self._session_log is None:
+            deque(records, 0)
             return
         now = self._clock()
         for frontend, level, text in self._session_log.lines(records):

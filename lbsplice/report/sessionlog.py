@@ -105,10 +105,10 @@ class SessionLog:
         if proxy.logs:
             name = proxy.default_backend or proxy.name if backend is None else backend.name
             self._frontends[number] = _Frontend(proxy, name)
-        ids = _listener_ids(proxy.binds)
+        ids = listener_ids(proxy.binds)
         for (index, bind), id_ in zip(enumerate(proxy.binds), ids, strict=True):
             listener = numbers.listeners[proxy.name, index]
-            self._listeners[listener] = (f"unix:{id_}", _bound(bind))
+            self._listeners[listener] = (f"unix:{id_}", bound(bind))
 
     def _add_backend(self, proxy: Proxy, numbers: Numbers) -> None:
         name = one_line(proxy.name)
@@ -215,7 +215,7 @@ class SessionLog:
         if family == AF_INET:
             return f"{ip[0]}.{ip[1]}.{ip[2]}.{ip[3]}:{port}"
         if family == AF_INET6:
-            return f"{_ipv6(ip)}:{port}"
+            return f"{ipv6_text(ip)}:{port}"
         return self._listeners.get(listener, ("unix:0", ""))[0]
 
     def _default(self, record: Record, frontend: _Frontend) -> str:
@@ -259,7 +259,7 @@ def _accept_date(second: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _ipv6(ip: bytes) -> str:
+def ipv6_text(ip: bytes) -> str:
     """As inet_ntop(3) writes it: addresses that hold an IPv4 one end in dots."""
     address = IPv6Address(ip)
     number = int(address)
@@ -270,7 +270,7 @@ def _ipv6(ip: bytes) -> str:
     return address.compressed
 
 
-def _listener_ids(binds: tuple[Bind, ...]) -> list[int]:
+def listener_ids(binds: tuple[Bind, ...]) -> list[int]:
     """Every listener's id: the one given, else the first that is free, from 1."""
     taken = {bind.id for bind in binds if bind.id is not None}
     free = 1
@@ -286,7 +286,7 @@ def _listener_ids(binds: tuple[Bind, ...]) -> list[int]:
     return ids
 
 
-def _bound(bind: Bind) -> str:
+def bound(bind: Bind) -> str:
     """The address of a listener, where its sessions do not record theirs."""
     endpoint = bind.endpoint
     host = "0.0.0.0" if endpoint.kind is AddressKind.ANY else one_line(endpoint.host)

@@ -364,9 +364,9 @@ def test_what_left_is_forgotten_when_its_last_session_has_ended(stage, monkeypat
             client.sends(b"ask")
             await does(end.reads, b"ask")
             looks = []
-            idle = type(plane._force).idle
+            idle = type(plane.force).idle
             monkeypatch.setattr(
-                type(plane._force), "idle", lambda *each: looks.append(1) or idle(*each)
+                type(plane.force), "idle", lambda *each: looks.append(1) or idle(*each)
             )
             await until(lambda: len(looks) > 2, "it was looked for")
             assert ("l", "a#0") in plane.numbers.slots, "it has a session"

@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -124,6 +125,10 @@ class FakeService:
 
     def set_pid(self, pid: int) -> None:
         self.tell("set_pid", log_pid=pid)
+
+    def converse(self, sock: socket.socket) -> None:
+        self.tell("converse", heard=sock.recv(100).decode())
+        sock.close()
 
     async def wait_stopped(self) -> None:
         if self._fails("run"):

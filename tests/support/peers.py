@@ -46,6 +46,19 @@ class Peer:
         self.socket.settimeout(SOON_S)
         return sent
 
+    def sends_until_reset(self) -> int:
+        """Send zeros as long as nobody breaks that off with a reset; how many were taken."""
+        sent = 0
+        while True:
+            try:
+                sent += self.socket.send(bytes(CHUNK))
+            except ConnectionResetError:
+                return sent
+            except BrokenPipeError:
+                raise AssertionError("a clean end came where a reset was due") from None
+            except TimeoutError:
+                raise AssertionError(f"no reset came after {sent} bytes") from None
+
     def shuts_output(self) -> Peer:
         self.socket.shutdown(socket.SHUT_WR)
         return self

@@ -33,6 +33,8 @@ def test_the_ratio_is_the_median_of_the_rounds_ratios_not_of_the_values() -> Non
         (Judged.RATIO_AT_MOST, 0.08, 8.1, 100.0, False),
         (Judged.VALUE_AT_MOST, 50.0, 50.0, 1.0, True),
         (Judged.VALUE_AT_MOST, 50.0, 50.1, 1.0, False),
+        (Judged.VALUE_AT_LEAST, 0.95, 0.95, 1.0, True),
+        (Judged.VALUE_AT_LEAST, 0.95, 0.94, 1.0, False),
         (Judged.RATIO_AT_MOST, 1.0, 5.0, 0.0, False),
     ],
 )
@@ -57,6 +59,8 @@ def test_the_budgets_are_those_of_the_design() -> None:
         "sessions": "ratio >= 1.05",
         "memory": "ratio <= 0.08",
         "kill": "value <= 50",
+        "scraped": "value >= 0.95",
+        "scraping": "value <= 0.25",
         "silent": "ratio <= 1",
     }
 

@@ -133,6 +133,24 @@ LINES = [
         LogLevel.NOTICE,
         "Backup Server l/s1 is DOWN (leaving forced drain).",
     ),
+    (
+        Tell(Event.SET_UP, KEY, Usable(2, 0)),
+        LogLevel.NOTICE,
+        "Server l/s1 is UP, changed from CLI. 2 active and 0 backup servers online. "
+        "0 sessions requeued, 0 total in queue.",
+    ),
+    (
+        Tell(Event.SET_DOWN, KEY, Usable(1, 0), up=False),
+        LogLevel.ALERT,
+        "Server l/s1 is DOWN, changed from CLI. 1 active and 0 backup servers left. "
+        "7 sessions active, 0 requeued, 0 remaining in queue.",
+    ),
+    (
+        Tell(Event.SET_STOPPING, KEY, Usable(1, 0)),
+        LogLevel.NOTICE,
+        "Server l/s1 is stopping, changed from CLI. 1 active and 0 backup servers online. "
+        "0 sessions requeued, 0 total in queue.",
+    ),
     (Tell(Event.NO_SERVER, KEY), LogLevel.EMERG, "backend l has no server available!"),
     (Tell(Event.NO_SERVER, KEY, listen=True), LogLevel.EMERG, "proxy l has no server available!"),
 ]

@@ -130,7 +130,10 @@ def test_a_leaving_server_that_comes_up_again_publishes_nothing():
 
 def test_a_set_weight_publishes_only_what_is_in_force():
     it = Reloads("a 10.0.0.1:1 check", "b 10.0.0.2:1 check disabled")
-    assert it.roster.set_weight(A, 0) == (Publish("l"),)
+    publish, told = it.roster.set_weight(A, 0)
+    assert publish == Publish("l")
+    assert isinstance(told, Tell)
+    assert told.event is Event.NO_SERVER
     assert it.roster.usable("l").active == 0
     assert it.roster.set_weight(A, 0) == ()
     assert it.roster.set_weight(A, 256) == (Publish("l"),)
