@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
@@ -30,30 +31,32 @@ class _HaproxyCommand(click.Command):
         return []
 
 
-class _Commands(click.Group):
-    """Commands; those that need more of the machine than `run` does are loaded when asked
-    for, so that a service starts without them."""
+_LOADED_WHEN_ASKED_FOR = (
+    "completion",
+    "explain",
+    "kill",
+    "lab",
+    "lint",
+    "rescue",
+    "server",
+    "sessions",
+    "status",
+    "sysctl",
+    "top",
+)
+"""Commands that need more of the machine than `run` does: a service starts without them.
+Each is in the module of its name."""
 
+
+class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "lab", "lint", "rescue", "sysctl"])
+        return sorted([*super().list_commands(ctx), *_LOADED_WHEN_ASKED_FOR])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "lab":
-            from lbsplice.cli.lab import lab
-
-            return lab
-        if cmd_name == "lint":
-            from lbsplice.cli.lint import lint
-
-            return lint
-        if cmd_name == "rescue":
-            from lbsplice.cli.rescue import rescue
-
-            return rescue
-        if cmd_name == "sysctl":
-            from lbsplice.cli.sysctl import sysctl
-
-            return sysctl
+        if cmd_name in _LOADED_WHEN_ASKED_FOR:
+            command = getattr(import_module(f"lbsplice.cli.{cmd_name}"), cmd_name)
+            assert isinstance(command, click.Command), cmd_name
+            return command
         return super().get_command(ctx, cmd_name)
 
 

@@ -113,7 +113,11 @@ def _serve(
         files=arguments.files,
         before=arguments.before,
     )
-    return launch(config, settings, console, assemble, lambda: _read_again(arguments, environment))
+
+    def again() -> Reading:
+        return _read_again(arguments, environment)
+
+    return launch(config, settings, console, assemble, again, prepare)
 
 
 def _read_again(arguments: Arguments, environment: dict[str, str]) -> Reading:
@@ -134,16 +138,30 @@ def _read_again(arguments: Arguments, environment: dict[str, str]) -> Reading:
     return Reading(config, found.messages)
 
 
+def prepare(config: Config) -> None:
+    """Import in the supervisor, for all worker processes, what those need who ask them; or
+    leave it to each worker once it relays, if it can reach the files then as well."""
+    global_ = config.global_
+    if global_.stats_sockets or config.pages or global_.chroot or global_.places:
+        from lbsplice.admin.desk import load
+
+        load(config)
+
+
 def assemble(config: Config, share: Share) -> Finish:
-    """The real service: checks, decisions and the log around the relay threads."""
+    """The real service: checks, decisions and the log around the relay threads, and those
+    who ask."""
     from lbsplice.orchestrator import Orchestrator
     from lbsplice.report.hub import Hub
 
+    prepare(config)
     hub = Hub(config.global_, pid=share.pid, aloud=share.aloud)
     hub.prepare(config)
 
     def finish(workers: Workers, journal: Journal, succession: Succession | None) -> Service:
-        return Orchestrator(
+        from lbsplice.admin.desk import Desk
+
+        orchestrator = Orchestrator(
             config,
             share.sockets,
             hub,
@@ -152,5 +170,6 @@ def assemble(config: Config, share: Share) -> Finish:
             maxconn=share.maxconn,
             succession=succession,
         )
+        return Desk(orchestrator, share)
 
     return finish
