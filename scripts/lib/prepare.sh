@@ -1,10 +1,11 @@
 # Makes this machine and this checkout ready: packages, a virtual environment, the
 # extension. Sourced by the scripts beside it; does nothing that is already done.
 #
-#   prepare [clients] [machines]
+#   prepare [clients] [machines] [screens]
 #                      all of it, or one line on stderr and status 1; `clients`: also the
 #                      servers and clients that tests/clients runs; `machines`: also what
-#                      makes machines for the lab
+#                      makes machines for the lab; `screens`: also what shows the page and
+#                      the live view
 #   say TEXT           a line about what is being done, on stderr
 #   quietly COMMAND    runs it; its output is shown only if it fails
 #
@@ -63,6 +64,9 @@ missing_clients() {
 redis-server redis-server
 redis-benchmark redis-tools
 rabbitmq-server rabbitmq-server
+socat socat
+hatop hatop
+prometheus-haproxy-exporter prometheus-haproxy-exporter
 NEEDED
 }
 
@@ -72,6 +76,20 @@ missing_machines() {
     for command in debootstrap vagrant; do
         command -v "$command" >/dev/null || echo "$command"
     done
+}
+
+# The same for what shows pages, terminals and completion.
+missing_screens() {
+    local command package
+    while read -r command package; do
+        command -v "$command" >/dev/null || echo "$package"
+    done <<'NEEDED'
+chromium chromium
+chromedriver chromium-driver
+tmux tmux
+zsh zsh
+fish fish
+NEEDED
 }
 
 # Install with no questions and no service started, now or at the next boot: they are here to
@@ -99,7 +117,8 @@ install_packages() {
     fi
     if command -v systemctl >/dev/null; then
         local package
-        for package in haproxy postgresql redis-server rabbitmq-server; do
+        for package in haproxy postgresql redis-server rabbitmq-server \
+            prometheus-haproxy-exporter; do
             if [[ " $* " == *" $package "* ]]; then
                 systemctl --quiet disable "$package" >/dev/null 2>&1 || true
             fi
@@ -167,6 +186,7 @@ prepare() {
         missing_packages
         [[ " $* " != *" clients "* ]] || missing_clients
         [[ " $* " != *" machines "* ]] || missing_machines
+        [[ " $* " != *" screens "* ]] || missing_screens
     )
     ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||

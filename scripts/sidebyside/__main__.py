@@ -68,7 +68,7 @@ def measure_row(
     values: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds):
         for side, proxy in zip(values, (ours, theirs), strict=True):
-            if proxy is None:
+            if proxy is None or (row.ours_alone and proxy is theirs):
                 continue
             try:
                 side.append(measure(bench, row, proxy))

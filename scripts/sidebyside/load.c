@@ -5,10 +5,11 @@
  * listens on SERVER_IP, prints what happens as one JSON object a line, and reads commands
  * from its input, one a line:
  *
- *     go IP PORT WARM_MS MEASURE_MS PID...   send the work through the proxy at IP:PORT;
- *                                            PIDs are the processes whose CPU time counts
- *     unlisten                               close the listening socket (the server refuses)
- *     quit                                   or the end of the input
+ *     go IP PORT WARM_MS MEASURE_MS PID[/TID]...
+ *                  send the work through the proxy at IP:PORT; PIDs are the processes, or
+ *                  the single threads, whose CPU time counts
+ *     unlisten     close the listening socket (the server refuses)
+ *     quit         or the end of the input
  *
  * WORK is one of
  *     up        clients send without end, the servers discard what they receive
@@ -18,7 +19,8 @@
  *     hold      each session carries one message and is then only watched
  *
  * Times are CLOCK_MONOTONIC in nanoseconds. CPU time is CPUCLOCK_SCHED of whole processes:
- * user and system time of all threads, without the 10 ms steps of /proc/PID/stat. */
+ * user and system time of all threads, without the 10 ms steps of /proc/PID/stat. That of a
+ * single thread is as old as its last tick. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <assert.h>
@@ -65,6 +67,7 @@ static struct {
 	unsigned sessions;
 	struct sockaddr_in proxy;
 	pid_t pids[PIDS];
+	pid_t tids[PIDS]; /* 0: the whole process */
 	unsigned pid_count;
 	bool going;
 	bool measuring;
@@ -103,19 +106,42 @@ static int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* CPU time of the proxy's processes so far. A process that is gone is an error: what it
- * used can no longer be told. */
+/* CPU time of one thread of another process; a thread's clock is its own process' only. */
+static bool thread_cpu_ns(pid_t pid, pid_t tid, int64_t *ns)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", (int)pid, (int)tid);
+	FILE *file = fopen(path, "r");
+	if (!file)
+		return false;
+	bool read = fscanf(file, "%" SCNd64, ns) == 1;
+	fclose(file);
+	return read;
+}
+
+static bool process_cpu_ns(pid_t pid, int64_t *ns)
+{
+	clockid_t clock;
+	struct timespec t;
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) < 0)
+		return false;
+	*ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+	return true;
+}
+
+/* CPU time of the proxy's processes or threads so far. One that is gone is an error: what
+ * it used can no longer be told. */
 static int64_t cpu_ns(void)
 {
 	int64_t sum = 0;
 	for (unsigned i = 0; i < load.pid_count; i++) {
-		clockid_t clock;
-		struct timespec t;
-		if (clock_getcpuclockid(load.pids[i], &clock) != 0 || clock_gettime(clock, &t) < 0) {
-			fprintf(stderr, "load: process %d of the proxy is gone\n", (int)load.pids[i]);
+		pid_t pid = load.pids[i], tid = load.tids[i];
+		int64_t ns;
+		if (!(tid ? thread_cpu_ns(pid, tid, &ns) : process_cpu_ns(pid, &ns))) {
+			fprintf(stderr, "load: process %d of the proxy is gone\n", (int)pid);
 			exit(1);
 		}
-		sum += (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+		sum += ns;
 	}
 	return sum;
 }
@@ -330,7 +356,7 @@ static void go(char *arguments)
 	unsigned port, warm_ms, measure_ms;
 	int used = 0;
 	if (sscanf(arguments, "%15s %u %u %u%n", ip, &port, &warm_ms, &measure_ms, &used) != 4) {
-		fprintf(stderr, "load: go IP PORT WARM_MS MEASURE_MS PID...\n");
+		fprintf(stderr, "load: go IP PORT WARM_MS MEASURE_MS PID[/TID]...\n");
 		exit(2);
 	}
 	load.proxy.sin_family = AF_INET;
@@ -340,7 +366,9 @@ static void go(char *arguments)
 	char *rest = arguments + used;
 	for (char *word = strtok(rest, " "); word; word = strtok(NULL, " ")) {
 		assert(load.pid_count < PIDS);
-		load.pids[load.pid_count++] = (pid_t)atoi(word);
+		char *tid = strchr(word, '/');
+		load.pids[load.pid_count] = (pid_t)atoi(word);
+		load.tids[load.pid_count++] = tid ? (pid_t)atoi(tid + 1) : 0;
 	}
 	load.going = true;
 	load.measure_at = now_ns() + (int64_t)warm_ms * 1000000;

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .failure import BenchError
 from .load import Load
 from .proxies import CHECK_INTERVAL_MS, Program, Proxy
 from .rows import Kind, Row
+from .scraper import SCRAPES_PER_S, Scraper
 
 SERVER_IP = "127.0.0.2"
 
@@ -32,6 +34,12 @@ class Bench:
 
 def measure(bench: Bench, row: Row, program: Program) -> float:
     """The value of the row, in its unit. BenchError when something did not work."""
+    if row.kind is Kind.SCRAPED:
+        return _per_relay_cpu(bench, row, program, scraped=True) / _per_relay_cpu(
+            bench, row, program, scraped=False
+        )
+    if row.kind is Kind.SHARE:
+        return _share(bench, row, program)
     checked = row.kind in (Kind.KILL, Kind.SILENT)
     with (
         Load(bench.load_program, bench.load_core, row.work, SERVER_IP, row.sessions) as load,
@@ -62,6 +70,35 @@ def _rate(load: Load, row: Row, bench: Bench) -> float:
     if not done or not found["cpu_ns"]:
         raise BenchError("nothing came through")
     return float(done * row.scale / (found["cpu_ns"] / 1e9))
+
+
+def _per_relay_cpu(bench: Bench, row: Row, program: Program, *, scraped: bool) -> float:
+    """Work per CPU-second of relay threads. The configuration is the same either way."""
+    with (
+        Load(bench.load_program, bench.load_core, row.work, SERVER_IP, row.sessions) as load,
+        Proxy(
+            program, bench.proxy_core, load.server, False, bench.directory, scraped=True
+        ) as proxy,
+        Scraper(proxy) if scraped else nullcontext(),
+    ):
+        threads = " ".join(proxy.relay_threads())
+        load.tell(f"go 127.0.0.1 {proxy.port} {bench.warm_ms} {bench.measure_ms} {threads}")
+        return _rate(load, row, bench)
+
+
+def _share(bench: Bench, row: Row, program: Program) -> float:
+    """How many cores the scraping costs: CPU seconds of all processes per second."""
+    with (
+        Load(bench.load_program, bench.load_core, row.work, SERVER_IP, row.sessions) as load,
+        Proxy(
+            program, bench.proxy_core, load.server, False, bench.directory, scraped=True
+        ) as proxy,
+        Scraper(proxy) as scraper,
+    ):
+        scraper.wait_for(1)
+        before, began, rounds = proxy.cpu_s(), time.monotonic(), scraper.rounds
+        scraper.wait_for(rounds + max(2, bench.measure_ms * SCRAPES_PER_S // 1000))
+        return (proxy.cpu_s() - before) / (time.monotonic() - began)
 
 
 def _silent(load: Load) -> float:

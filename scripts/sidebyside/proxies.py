@@ -42,6 +42,20 @@ listen ready
     bind 127.0.0.1:{ready_port}
     server s1 127.0.0.1:{probe_port}
 """
+SCRAPED_SERVERS = 1000
+SCRAPED_CONFIG = """
+global
+    stats socket {directory}/{name}.sock level user
+
+backend many
+{servers}
+
+listen stats
+    mode http
+    bind 127.0.0.1:{stats_port}
+    http-request use-service prometheus-exporter if {{ path /metrics }}
+    stats enable
+"""
 CHECK = f" check inter {CHECK_INTERVAL_MS} fall 1 rise 1 on-marked-down shutdown-sessions"
 
 
@@ -86,10 +100,19 @@ class Proxy:
     """A running proxy, pinned to one core; a context manager that ends it."""
 
     def __init__(
-        self, program: Program, core: int, server: tuple[str, int], check: bool, directory: Path
+        self,
+        program: Program,
+        core: int,
+        server: tuple[str, int],
+        check: bool,
+        directory: Path,
+        *,
+        scraped: bool = False,
     ) -> None:
         self.program = program
         self.port = free_port()
+        self.stats_port = free_port()
+        self.stats_socket = directory / f"{program.name}.sock"
         self._probe = socket.create_server(("127.0.0.1", 0))
         self._ready_port = free_port()
         config = directory / f"{program.name}.cfg"
@@ -103,6 +126,7 @@ class Proxy:
                 ready_port=self._ready_port,
                 probe_port=self._probe.getsockname()[1],
             )
+            + (self._scraped(directory, server) if scraped else "")
         )
         self._log = directory / f"{program.name}.log"
         with self._log.open("wb") as log:
@@ -112,6 +136,15 @@ class Proxy:
                 stdout=log,
                 stderr=log,
             )
+
+    def _scraped(self, directory: Path, server: tuple[str, int]) -> str:
+        lines = (f"    server s{n} {server[0]}:{server[1]}" for n in range(SCRAPED_SERVERS))
+        return SCRAPED_CONFIG.format(
+            directory=directory,
+            name=self.program.name,
+            servers="\n".join(lines),
+            stats_port=self.stats_port,
+        )
 
     def __enter__(self) -> Proxy:
         try:
@@ -179,6 +212,20 @@ class Proxy:
         """All processes of the proxy: what any of them uses counts."""
         self.must_run()
         return [process.pid for process in self._tree()]
+
+    def relay_threads(self) -> list[str]:
+        """Each as PID/TID."""
+        return [
+            f"{pid}/{task.name}"
+            for pid in self.pids()
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            if (task / "comm").read_text().startswith("relay-")
+        ]
+
+    def cpu_s(self) -> float:
+        """CPU time of all processes so far, seconds."""
+        self.must_run()
+        return sum(sum(process.cpu_times()[:2]) for process in self._tree())
 
     def memory(self) -> int:
         """Bytes of memory of its own: the proportional set size of all its processes, so

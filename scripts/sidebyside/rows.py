@@ -14,6 +14,8 @@ class Kind(Enum):
     MEMORY = "memory"  # of the proxy's own, for each idle session
     KILL = "kill"  # the first client told to the last, the server refusing
     SILENT = "silent"  # the server falling silent to the last client told
+    SCRAPED = "scraped"  # work per CPU-second of relay threads: while scraped, to otherwise
+    SHARE = "share"  # CPU time of all processes, of a second, while scraped without traffic
 
 
 class Judged(Enum):
@@ -22,6 +24,7 @@ class Judged(Enum):
     RATIO_AT_LEAST = "ratio >="
     RATIO_AT_MOST = "ratio <="
     VALUE_AT_MOST = "value <="
+    VALUE_AT_LEAST = "value >="
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Row:
     judged: Judged
     budget: float
     scale: float = 1.0
+    ours_alone: bool = False  # the other proxy has no threads of that kind
 
     def quick(self) -> Row:
         """The same row, small: it shows that measuring works, not how fast anything is."""
@@ -67,6 +71,8 @@ class Outcome:
         row = self.row
         if row.judged is Judged.VALUE_AT_MOST:
             return median(self.ours) <= row.budget if self.ours else None
+        if row.judged is Judged.VALUE_AT_LEAST:
+            return median(self.ours) >= row.budget if self.ours else None
         if self.ratio is None:
             return None
         if row.judged is Judged.RATIO_AT_LEAST:
@@ -136,6 +142,27 @@ ROWS = (
         sessions=4000,
         judged=Judged.VALUE_AT_MOST,
         budget=50,
+    ),
+    Row(
+        name="scraped",
+        title="messages per CPU-second of relay threads, scraped",
+        unit="to unscraped",
+        kind=Kind.SCRAPED,
+        work="messages",
+        sessions=16,
+        judged=Judged.VALUE_AT_LEAST,
+        budget=0.95,
+        ours_alone=True,
+    ),
+    Row(
+        name="scraping",
+        title="show stat and /metrics of 1,000 servers, 10 a second",
+        unit="cores",
+        kind=Kind.SHARE,
+        work="hold",
+        sessions=16,
+        judged=Judged.VALUE_AT_MOST,
+        budget=0.25,
     ),
     Row(
         name="silent",
