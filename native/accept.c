@@ -36,15 +36,17 @@ static void unwatch(struct worker *w, uint32_t listener)
 	a->watched = 0;
 }
 
-static int reserve_all(struct worker *w, const lbs_listener_row *l)
+/* Take a place everywhere: how many sessions that makes in the process, or 0. */
+static uint32_t reserve_all(struct worker *w, const lbs_listener_row *l)
 {
 	const lbs_frontend_row *f = w->plan->frontends[l->frontend];
+	uint32_t sessions = session_has_room(w) ? gauge_try(w->process_gauge, w->plan->maxconn) : 0;
 
-	if (!session_has_room(w) || !gauge_try(w->process_gauge, w->plan->maxconn))
+	if (!sessions)
 		return 0;
 	if (gauge_try(&w->frontend_gauges[f->number], f->maxconn)) {
 		if (gauge_try(&w->listener_gauges[l->number], l->maxconn))
-			return 1;
+			return sessions;
 		gauge_down(&w->frontend_gauges[f->number]);
 	}
 	gauge_down(w->process_gauge);
@@ -140,9 +142,10 @@ void accept_ready(struct worker *w, uint32_t listener)
 	for (uint32_t i = 0; i < tries; i++) {
 		struct sockaddr_storage client;
 		socklen_t length = sizeof(client);
+		uint32_t sessions = reserve_all(w, l);
 		int fd;
 
-		if (!reserve_all(w, l)) {
+		if (!sessions) {
 			pause_until_freed(w, listener);
 			return;
 		}
@@ -175,6 +178,8 @@ void accept_ready(struct worker *w, uint32_t listener)
 			continue;
 		}
 		STEP();
+		if (sessions == w->plan->maxconn)
+			count(&w->head->counters.maxconn_reached, 1);
 		session_begin(w, l, fd, &client);
 		worker_works_on(w, LBS_NONE);
 	}

@@ -151,6 +151,7 @@ static void enter_lists(struct worker *w, uint32_t session)
 	w->process_gauge->now++;
 	w->listener_gauges[s->listener].now++;
 	w->frontend_gauges[s->frontend].now++;
+	w->listener_totals[s->listener].sessions++;
 	w->frontend_totals[s->frontend].sessions++;
 	if (s->backend != LBS_NONE) {
 		w->backend_gauges[s->backend].now++;
@@ -240,6 +241,8 @@ static void rebuild_sessions(struct rebuild *b)
 	w->head->counters.generation = 0;
 	memset(w->slot_heads, 0xff, sizes->slots * sizeof(*w->slot_heads));
 	w->head->counters.spliced_bytes = 0;
+	for (uint32_t i = 0; i < sizes->listeners; i++)
+		w->listener_totals[i].sessions = w->listener_totals[i].ended;
 	for (uint32_t i = 0; i < sizes->frontends; i++) {
 		lbs_totals *t = &w->frontend_totals[i];
 

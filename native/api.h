@@ -218,6 +218,20 @@ typedef struct {
 	uint64_t response_errors; /* the server broke an established session off */
 } lbs_totals;
 
+/* One per thread and number of a listener. */
+typedef struct {
+	uint64_t sessions;
+	uint64_t bytes_in; /* from clients */
+	uint64_t bytes_out;
+	uint64_t ended;
+} lbs_listener_totals;
+
+/* What sessions have moved that have not ended: it is in no total yet. */
+typedef struct {
+	uint64_t bytes_in;
+	uint64_t bytes_out;
+} lbs_moved;
+
 /* Of how many sessions the averages are (native/times.h). */
 #define LBS_TIMES_WINDOW 512
 
@@ -249,6 +263,10 @@ typedef struct {
 	uint64_t batches;
 	uint64_t generation; /* of the plan in use */
 	uint64_t pipes_free; /* of those open: empty, kept for the next direction */
+	uint64_t maxconn_reached; /* sessions accepted with which the plan's maxconn was reached */
+	uint64_t killed_down;     /* sessions that ended with cause D */
+	uint64_t killed_up;       /* U */
+	uint64_t killed_order;    /* K */
 } lbs_thread_counters;
 
 /* Shared by all threads. */
@@ -459,6 +477,7 @@ int lbs_events_arm(lbs_plane *plane, uint32_t thread);
 /* Read-only views, valid until lbs_plane_close. */
 const lbs_session *lbs_sessions(lbs_plane *plane, uint32_t thread);
 const lbs_thread_counters *lbs_thread_counts(lbs_plane *plane, uint32_t thread);
+const lbs_listener_totals *lbs_listener_totals_of(lbs_plane *plane, uint32_t thread);
 const lbs_totals *lbs_frontend_totals(lbs_plane *plane, uint32_t thread); /* by frontend number */
 const lbs_totals *lbs_backend_totals(lbs_plane *plane, uint32_t thread);
 const lbs_totals *lbs_slot_totals(lbs_plane *plane, uint32_t thread);
@@ -482,6 +501,22 @@ enum lbs_table {
 	LBS_TABLE_SLOTS
 };
 int lbs_forget(lbs_plane *plane, uint32_t table, uint32_t number, int all);
+
+/* Rows by number that lbs_live_bytes fills in, and how many of each there are. */
+typedef struct {
+	lbs_moved *listeners;
+	lbs_moved *frontends;
+	lbs_moved *backends;
+	lbs_moved *slots;
+	uint32_t listener_count;
+	uint32_t frontend_count;
+	uint32_t backend_count;
+	uint32_t slot_count;
+} lbs_live;
+
+/* What the open sessions have moved so far, by what they belong to. Workers may be running:
+ * read the totals first. A session that ends meanwhile is then missed, never counted twice. */
+void lbs_live_bytes(lbs_plane *plane, const lbs_live *into);
 
 /* Records of a thread from here on were never used. */
 uint32_t lbs_sessions_high(lbs_plane *plane, uint32_t thread);

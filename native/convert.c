@@ -61,7 +61,7 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-#define COUNTERS (sizeof(lbs_thread_counters) / sizeof(uint64_t))
+#define NUMBERS(row) ((uint32_t)(sizeof(row) / sizeof(uint64_t)))
 
 /* A table of counters: rows of nothing but uint64_t. */
 struct table {
@@ -165,7 +165,8 @@ static int copy_session(const struct old *o, uint32_t thread, const void *record
 	return 0;
 }
 
-/* The table of this area in the old ledger, or in the new one. */
+/* A table of an area in the old ledger, or in the new one: of lbs_totals, or of
+ * lbs_listener_totals. */
 static struct table old_table(const struct old *o, uint32_t thread, uint64_t area, uint32_t rows)
 {
 	return (struct table){(uint64_t *)(uintptr_t)old_of(o, thread, area), rows,
@@ -174,15 +175,28 @@ static struct table old_table(const struct old *o, uint32_t thread, uint64_t are
 
 static struct table new_table(const struct target *to, uint64_t area, uint32_t rows)
 {
-	return (struct table){ledger_of(to->ledger, to->thread, area), rows,
-			      sizeof(lbs_totals) / sizeof(uint64_t)};
+	return (struct table){ledger_of(to->ledger, to->thread, area), rows, NUMBERS(lbs_totals)};
+}
+
+static struct table old_listeners(const struct old *o, uint32_t thread)
+{
+	uint32_t wide = o->layout->listener_totals;
+	uint64_t area = wide ? o->header->areas.listener_totals : 0;
+
+	return (struct table){(uint64_t *)(uintptr_t)old_of(o, thread, area),
+			      wide ? o->header->sizes.listeners : 0, wide};
+}
+
+static struct table new_listeners(const struct target *to)
+{
+	return (struct table){
+		ledger_of(to->ledger, to->thread, to->ledger->header->areas.listener_totals),
+		to->ledger->header->sizes.listeners, NUMBERS(lbs_listener_totals)};
 }
 
 /* The counters with a half counted end, which were added, become those from before it. */
-static void put_back(struct table to, struct table half, uint32_t number, const lbs_totals *before)
+static void put_back(struct table to, struct table half, uint32_t number, const uint64_t *good)
 {
-	const uint64_t *good = (const uint64_t *)before;
-
 	for (uint32_t i = 0; i < half.wide; i++)
 		to.at[(size_t)number * to.wide + i] +=
 			good[i] - half.at[(size_t)number * half.wide + i];
@@ -211,14 +225,22 @@ static void settle_ending(const struct old *o, uint32_t thread, const struct led
 	to->head->counters.events_unwanted +=
 		undo->events_unwanted - from->counters.events_unwanted;
 	to->head->counters.events_dropped += undo->events_dropped - from->counters.events_dropped;
+	to->head->counters.killed_down += undo->killed_down - from->counters.killed_down;
+	to->head->counters.killed_up += undo->killed_up - from->counters.killed_up;
+	to->head->counters.killed_order += undo->killed_order - from->counters.killed_order;
+	put_back(new_listeners(to), old_listeners(o, thread), s->listener,
+		 (const uint64_t *)&undo->listener);
 	put_back(new_table(to, areas->frontend_totals, 0),
-		 old_table(o, thread, old->frontend_totals, 0), s->frontend, &undo->frontend);
+		 old_table(o, thread, old->frontend_totals, 0), s->frontend,
+		 (const uint64_t *)&undo->frontend);
 	if (s->backend != LBS_NONE)
 		put_back(new_table(to, areas->backend_totals, 0),
-			 old_table(o, thread, old->backend_totals, 0), s->backend, &undo->backend);
+			 old_table(o, thread, old->backend_totals, 0), s->backend,
+			 (const uint64_t *)&undo->backend);
 	if (s->flags & LBS_SESSION_ASSIGNED)
 		put_back(new_table(to, areas->slot_totals, 0),
-			 old_table(o, thread, old->slot_totals, 0), s->slot, &undo->slot);
+			 old_table(o, thread, old->slot_totals, 0), s->slot,
+			 (const uint64_t *)&undo->slot);
 }
 
 static int copy_sessions(const struct old *o, uint32_t thread, const struct ledger_thread *head,
@@ -247,11 +269,13 @@ static int copy_totals(const struct old *o, uint32_t thread, struct target *to)
 	const lbs_sizes *had = &o->header->sizes;
 	const lbs_sizes *sizes = &to->ledger->header->sizes;
 	const struct table from[] = {
+		old_listeners(o, thread),
 		old_table(o, thread, old->frontend_totals, had->frontends),
 		old_table(o, thread, old->backend_totals, had->backends),
 		old_table(o, thread, old->slot_totals, had->slots),
 	};
 	const struct table into[] = {
+		new_listeners(to),
 		new_table(to, areas->frontend_totals, sizes->frontends),
 		new_table(to, areas->backend_totals, sizes->backends),
 		new_table(to, areas->slot_totals, sizes->slots),
@@ -269,8 +293,8 @@ static int copy_thread(const struct old *o, uint32_t thread, struct target *to)
 	int error;
 
 	o->layout->head(old_of(o, thread, o->header->areas.head), &head);
-	(void)add_rows(&(struct table){(uint64_t *)&head.counters, 1, COUNTERS},
-		       &(struct table){(uint64_t *)&to->head->counters, 1, COUNTERS});
+	(void)add_rows(&(struct table){(uint64_t *)&head.counters, 1, NUMBERS(head.counters)},
+		       &(struct table){(uint64_t *)&to->head->counters, 1, NUMBERS(head.counters)});
 	if (head.accepting < to->ledger->header->sizes.listeners)
 		to->head->accepting = head.accepting;
 	copy_events(old_of(o, thread, o->header->areas.ring),

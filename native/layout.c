@@ -8,6 +8,7 @@
 /* ---- version 3: this one ---- */
 
 #define TOTALS (sizeof(lbs_totals) / sizeof(uint64_t))
+#define LISTENER_TOTALS (sizeof(lbs_listener_totals) / sizeof(uint64_t))
 
 static void head_3(const void *from, struct ledger_thread *to)
 {
@@ -117,9 +118,9 @@ static void session_1(const void *from, lbs_session *to)
 }
 
 static const struct layout LAYOUTS[] = {
-	{1, TOTALS_2, 0, head_1, session_1},
-	{2, TOTALS_2, 0, head_2, session_3},
-	{3, TOTALS, 1, head_3, session_3},
+	{1, TOTALS_2, 0, 0, head_1, session_1},
+	{2, TOTALS_2, 0, 0, head_2, session_3},
+	{3, TOTALS, LISTENER_TOTALS, 1, head_3, session_3},
 };
 
 _Static_assert(LBS_LAYOUT_VERSION == 3, "a new layout needs a reader of the one before: a row");

@@ -44,6 +44,7 @@ uint64_t ledger_plan(const lbs_sizes *s, struct ledger_areas *a)
 	a->frontend_totals = place(&part, s->frontends * sizeof(lbs_totals));
 	a->backend_totals = place(&part, s->backends * sizeof(lbs_totals));
 	a->slot_totals = place(&part, s->slots * sizeof(lbs_totals));
+	a->listener_totals = place(&part, s->listeners * sizeof(lbs_listener_totals));
 	a->slot_heads = place(&part, s->slots * sizeof(uint32_t));
 	a->pipes = place(&part, s->pipes * sizeof(struct ledger_pipe));
 	a->ring = place(&part, sizeof(struct ring) + s->events * sizeof(lbs_event));

@@ -42,6 +42,8 @@ struct ledger_areas {
 	/* since version 3, from the start of the mapping */
 	uint64_t backend_times;
 	uint64_t slot_times;
+	/* since version 3, from the start of a thread's part */
+	uint64_t listener_totals;
 };
 
 /* Up to `areas.total` it is the same in every version: lbs_ledger_read and convert.c rely on
@@ -69,6 +71,10 @@ struct ledger_ending {
 	lbs_totals frontend;
 	lbs_totals backend;
 	lbs_totals slot;
+	uint64_t killed_down;
+	uint64_t killed_up;
+	uint64_t killed_order;
+	lbs_listener_totals listener;
 };
 
 /* The fixed part of a thread's area. */

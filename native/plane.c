@@ -205,6 +205,11 @@ const lbs_thread_counters *lbs_thread_counts(lbs_plane *plane, uint32_t thread)
 	return &plane->workers[thread].head->counters;
 }
 
+const lbs_listener_totals *lbs_listener_totals_of(lbs_plane *plane, uint32_t thread)
+{
+	return plane->workers[thread].listener_totals;
+}
+
 const lbs_totals *lbs_frontend_totals(lbs_plane *plane, uint32_t thread)
 {
 	return plane->workers[thread].frontend_totals;

@@ -78,6 +78,8 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	uint32_t session = take_record(w);
 	lbs_session *s = &w->sessions[session];
 
+	/* Who reads the record meanwhile (live.c) sees first that it is free. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 	memset(s, 0, sizeof(*s));
 	s->cause = LBS_CAUSE_NONE;
 	s->phase = LBS_PHASE_NONE;
@@ -108,6 +110,7 @@ void session_begin(struct worker *w, const lbs_listener_row *listener, int fd,
 	gauge_note(&w->frontend_gauges[s->frontend]);
 	gauge_note(&w->listener_gauges[s->listener]);
 	count(&w->head->counters.accepted, 1);
+	count(&w->listener_totals[s->listener].sessions, 1);
 	count(&w->frontend_totals[s->frontend].sessions, 1);
 	if (s->backend != LBS_NONE) {
 		gauge_up(&w->backend_gauges[s->backend]);

@@ -136,6 +136,28 @@ void session_connected(struct worker *w, uint32_t session)
 	STEP();
 }
 
+static void add_listener(const lbs_session *s, lbs_listener_totals *t)
+{
+	count(&t->bytes_in, s->relays[LBS_CLIENT].moved);
+	count(&t->bytes_out, s->relays[LBS_SERVER].moved);
+	count(&t->ended, 1);
+}
+
+/* The counter of sessions that we end for this cause; NULL: that is no kill of ours. */
+static uint64_t *killed_for(lbs_thread_counters *counters, uint8_t cause)
+{
+	switch (cause) {
+	case LBS_CAUSE_DOWN:
+		return &counters->killed_down;
+	case LBS_CAUSE_UP:
+		return &counters->killed_up;
+	case LBS_CAUSE_KILLED:
+		return &counters->killed_order;
+	default:
+		return NULL;
+	}
+}
+
 static void add_totals(const lbs_session *s, lbs_totals *t)
 {
 	count(&t->bytes_in, s->relays[LBS_CLIENT].moved);
@@ -191,6 +213,8 @@ static void count_end(struct worker *w, uint32_t session)
 	const lbs_frontend_row *f = frontend_of(w, s);
 	struct ledger_ending *undo = &w->head->ending;
 	lbs_thread_counters *counters = &w->head->counters;
+	uint64_t *killed = killed_for(counters, s->cause);
+	lbs_listener_totals *listener = &w->listener_totals[s->listener];
 	lbs_totals *frontend = &w->frontend_totals[s->frontend];
 	lbs_totals *backend = s->backend == LBS_NONE ? NULL : &w->backend_totals[s->backend];
 	lbs_totals *slot = s->flags & LBS_SESSION_ASSIGNED ? &w->slot_totals[s->slot] : NULL;
@@ -200,6 +224,10 @@ static void count_end(struct worker *w, uint32_t session)
 	undo->events_unwanted = counters->events_unwanted;
 	undo->events_dropped = counters->events_dropped;
 	undo->ring_head = w->ring->head;
+	undo->killed_down = counters->killed_down;
+	undo->killed_up = counters->killed_up;
+	undo->killed_order = counters->killed_order;
+	undo->listener = *listener;
 	undo->frontend = *frontend;
 	if (backend)
 		undo->backend = *backend;
@@ -209,6 +237,10 @@ static void count_end(struct worker *w, uint32_t session)
 	undo->session = session;
 	STEP();
 	count(&counters->ended, 1);
+	if (killed)
+		count(killed, 1);
+	STEP();
+	add_listener(s, listener);
 	STEP();
 	add_totals(s, frontend);
 	STEP();
@@ -240,6 +272,10 @@ static void take_back(struct worker *w, const lbs_session *s, const struct ledge
 	counters->ended = undo->ended;
 	counters->events_unwanted = undo->events_unwanted;
 	counters->events_dropped = undo->events_dropped;
+	counters->killed_down = undo->killed_down;
+	counters->killed_up = undo->killed_up;
+	counters->killed_order = undo->killed_order;
+	w->listener_totals[s->listener] = undo->listener;
 	w->frontend_totals[s->frontend] = undo->frontend;
 	if (s->backend != LBS_NONE)
 		w->backend_totals[s->backend] = undo->backend;
@@ -293,6 +329,8 @@ void session_end(struct worker *w, uint32_t session, unsigned reset)
 		reset &= ~(1U << LBS_CLIENT);
 	STEP();
 	s->ending = (uint8_t)(LBS_ENDING_BEGUN | reset);
+	/* Whoever sees it counted among those that ended sees that it ends (live.c). */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 	STEP();
 	timers_clear(&w->timers, session);
 	/* HAProxy's log line counts this session in the process and the frontend still,

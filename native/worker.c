@@ -299,6 +299,7 @@ int worker_open(struct worker *w, struct ledger *ledger, uint32_t number)
 	w->head = ledger_of(ledger, number, a->head);
 	w->sessions = ledger_of(ledger, number, a->sessions);
 	w->slot_heads = ledger_of(ledger, number, a->slot_heads);
+	w->listener_totals = ledger_of(ledger, number, a->listener_totals);
 	w->frontend_totals = ledger_of(ledger, number, a->frontend_totals);
 	w->backend_totals = ledger_of(ledger, number, a->backend_totals);
 	w->slot_totals = ledger_of(ledger, number, a->slot_totals);

@@ -56,6 +56,7 @@ struct worker {
 	struct ledger_thread *head;
 	lbs_session *sessions;
 	uint32_t *slot_heads;
+	lbs_listener_totals *listener_totals;
 	lbs_totals *frontend_totals;
 	lbs_totals *backend_totals;
 	lbs_totals *slot_totals;
@@ -119,9 +120,9 @@ static inline uint32_t worker_past(const struct worker *worker, uint32_t then)
 	return (uint32_t)worker->now_ms - then;
 }
 
-/* One more on a gauge all threads share, unless it stands at the limit (0: none). What
- * is only tried is no peak: note that when it is settled. */
-static inline int gauge_try(lbs_gauge *gauge, uint32_t limit)
+/* One more on a gauge all threads share, unless it stands at the limit (0: none): how many
+ * it makes, or 0. What is only tried is no peak: note that when it is settled. */
+static inline uint32_t gauge_try(lbs_gauge *gauge, uint32_t limit)
 {
 	uint32_t now = __atomic_load_n(&gauge->now, __ATOMIC_RELAXED);
 
@@ -130,7 +131,7 @@ static inline int gauge_try(lbs_gauge *gauge, uint32_t limit)
 			return 0;
 	} while (!__atomic_compare_exchange_n(&gauge->now, &now, now + 1, 1, __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
-	return 1;
+	return now + 1;
 }
 
 /* Note the most there were. */

@@ -106,6 +106,7 @@ def _proxy(draft: ProxyDraft, global_logs: tuple[Log, ...], own: int) -> Proxy:
             dontlog_normal=s.option("dontlog-normal"),
             logasap=s.option("logasap"),
             log_separate_errors=s.option("log-separate-errors"),
+            socket_stats=s.option("socket-stats"),
         )
     if back:
         proxy = replace(

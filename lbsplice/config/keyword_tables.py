@@ -148,11 +148,10 @@ PROXY: Table = make_table(
 
 OPTION: Table = make_table(
     Group.OPTION,
-    "abortonclose allbackups clitcpka dontlog-normal dontlognull log-health-checks "
-    "httplog log-separate-errors logasap nolinger redispatch splice-auto splice-request "
-    "splice-response srvtcpka tcp-smart-accept tcp-smart-connect tcpka tcplog",
+    "abortonclose allbackups clitcpka contstats dontlog-normal dontlognull log-health-checks "
+    "httplog log-separate-errors logasap nolinger redispatch socket-stats splice-auto "
+    "splice-request splice-response srvtcpka tcp-smart-accept tcp-smart-connect tcpka tcplog",
     ignored={
-        "counters are always kept up to date while a session runs": "contstats",
         HTTP: "accept-invalid-http-request accept-invalid-http-response "
         "accept-unsafe-violations-in-http-request accept-unsafe-violations-in-http-response "
         "checkcache disable-h2-upgrade forwarded forwardfor h1-case-adjust-bogus-client "
@@ -164,7 +163,7 @@ OPTION: Table = make_table(
     },
     refused={
         LATER: "external-check httpchk independent-streams ldap-check mysql-check persist "
-        "pgsql-check redis-check smtpchk socket-stats spop-check ssl-hello-chk tcp-check "
+        "pgsql-check redis-check smtpchk spop-check ssl-hello-chk tcp-check "
         "transparent assume-rfc6587-ntf",
         OBSOLETE: "forceclose http-tunnel http_proxy tcp-ut",
     },

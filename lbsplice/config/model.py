@@ -280,6 +280,7 @@ class Proxy:
     log_separate_errors: bool = False
     log_health_checks: bool = False
     nolinger: bool = False
+    socket_stats: bool = False
     # frontend
     binds: tuple[Bind, ...] = ()
     default_backend: str | None = None

@@ -12,10 +12,12 @@ from lbsplice.errors import ConfigError
 FRONTEND_ONLY = frozenset(
     (
         "clitcpka",
+        "contstats",
         "dontlog-normal",
         "dontlognull",
         "log-separate-errors",
         "logasap",
+        "socket-stats",
         "tcp-smart-accept",
     )
 )

@@ -54,7 +54,21 @@ class Totals(NamedTuple):
             return self
         known = zip(self._fields, base, strict=False)
         then = {name: count for name, count in known if name not in TIMES}
-        return self._replace(**{name: getattr(self, name) - then[name] for name in then})
+        # A base has the bytes of sessions that were open then, too.
+        return self._replace(**{name: max(0, getattr(self, name) - then[name]) for name in then})
+
+
+class ListenerTotals(NamedTuple):
+    """What happened to a listener since the start (lbs_listener_totals)."""
+
+    sessions: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    ended: int = 0
+
+    def above(self, base: tuple[int, ...]) -> ListenerTotals:
+        """What was counted since the counters stood at `base`."""
+        return ListenerTotals(*(max(0, now - then) for now, then in zip(self, base, strict=True)))
 
 
 class Averages(NamedTuple):
@@ -87,6 +101,10 @@ class Workers(NamedTuple):
     accept_pauses: int
     batches: int
     pipes_free: int  # of those open: empty, in the threads' pools
+    maxconn_reached: int  # sessions accepted with which the process was full
+    killed_down: int  # sessions that ended with cause D
+    killed_up: int  # U
+    killed_order: int  # K
 
 
 class Gauge(NamedTuple):

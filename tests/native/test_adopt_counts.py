@@ -36,7 +36,7 @@ def test_counters_and_peaks_are_kept(line: MakeLine) -> None:
     it.dies()
     it.succeeds()
     after = it.ask("counters")
-    for name in ("frontend", "backend", "slots", "gauges", "slot_gauges"):
+    for name in ("listener", "frontend", "backend", "slots", "gauges", "slot_gauges"):
         assert after[name] == before[name]
     assert after["gauges"][0] == (1, 10)
 
@@ -64,6 +64,7 @@ def test_an_end_that_was_half_counted_is_counted_once(
     for area in ("frontend_totals", "backend_totals"):
         struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
         struct.pack_into("=Q", book.data, book.thread(thread, area) + 72, 1)
+    struct.pack_into("=4Q", book.data, book.thread(thread, "listener_totals"), 1, 3, 6, 1)
     record.ending = lib.LBS_ENDING_BEGUN | reset
     if told:
         struct.pack_into("=3Q", book.data, book.thread(thread, "slot_totals"), 1, 3, 6)
@@ -82,5 +83,6 @@ def test_an_end_that_was_half_counted_is_counted_once(
     assert counters["workers"].ended == 1
     for totals in (counters["frontend"], counters["backend"], counters["slots"][0]):
         assert (totals.sessions, totals.bytes_in, totals.bytes_out, totals.ended) == (1, 3, 6, 1)
+    assert counters["listener"] == (1, 3, 6, 1)
     ends(it, 1)
     books_balance(it)

@@ -94,7 +94,7 @@ def test_server_that_listens_again_in_time_gets_the_session(rig: Make) -> None:
     client = lb.connects().sends(b"ask")
     wait_until(lambda: lb.counters.slot(0).retries == 1, "the first attempt failed")
     refusing.socket.listen(10)
-    refusing.socket.settimeout(5)
+    refusing.socket.settimeout(20)
     lb.accepts().reads(b"ask").sends(b"answer").closes()
     client.reads(b"answer").reads_end().closes()
     ended = lb.last_session()
@@ -232,7 +232,7 @@ def test_client_that_said_all_is_served_unless_abortonclose(rig: Make, abortoncl
     wait_until(lambda: lb.counters.slot(0).retries == 1, "it pauses")
     client.shuts_output()
     refusing.socket.listen(10)
-    refusing.socket.settimeout(5)
+    refusing.socket.settimeout(20)
     if abortonclose:
         assert lb.last_session().letters == "CC"
         refusing.accepts_nobody()

@@ -188,6 +188,7 @@ def test_an_end_that_was_half_counted_is_counted_once_in_the_new_ledger(line: Ma
     for area in ("frontend_totals", "backend_totals"):
         struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
         struct.pack_into("=Q", book.data, book.thread(thread, area) + 72, 1)
+    struct.pack_into("=4Q", book.data, book.thread(thread, "listener_totals"), 1, 3, 6, 1)
     record.ending = lib.LBS_ENDING_BEGUN
     it.succeeds(sizes=replace(it.sizes, threads=2))
     client.reads_end()
@@ -195,6 +196,7 @@ def test_an_end_that_was_half_counted_is_counted_once_in_the_new_ledger(line: Ma
     counters = it.ask("counters")
     for totals in (counters["frontend"], counters["backend"], counters["slots"][0]):
         assert (totals.sessions, totals.bytes_in, totals.bytes_out, totals.ended) == (1, 3, 6, 1)
+    assert counters["listener"] == (1, 3, 6, 1)
     assert letters(ends(it)[0]) == "--"
     books_balance(it)
 

@@ -328,6 +328,8 @@ def test_letters_reach_the_counters(rig: Make) -> None:
     for totals in (lb.counters.frontend(0), lb.counters.backend(0), lb.counters.slot(0)):
         assert totals.client_aborts == totals.server_aborts == totals.killed == 1
         assert totals.ended == 4
+    workers = lb.counters.workers()
+    assert (workers.killed_down, workers.killed_up, workers.killed_order) == (0, 0, 1)
 
 
 def test_end_is_told_with_its_facts(rig: Make) -> None:

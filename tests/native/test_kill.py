@@ -42,6 +42,8 @@ def test_all_sessions_of_the_server_end_and_no_other(rig: Make, threads: int) ->
     assert lb.counters.slot_sessions(0).now == 0
     assert lb.counters.slot_sessions(1).now == 20
     assert lb.counters.slot(0).killed == 20
+    workers = lb.counters.workers()
+    assert (workers.killed_down, workers.killed_up, workers.killed_order) == (20, 0, 0)
 
 
 def test_once_killed_nobody_holds_the_server_and_nobody_gets_it(rig: Make) -> None:

@@ -39,6 +39,8 @@ def test_connections_over_the_limit_wait_until_a_session_ends(rig: Make, limit: 
         servers.append(lb.accepts().reads(b"%d" % number))
     for gauge in gauges(lb):
         assert (gauge.now, gauge.max) == (3, 3)
+    times = lb.counters.workers().maxconn_reached
+    assert times == (4 if limit == "process" else 0), "with the third, and each that took a place"
 
 
 def gauges(lb: Rig) -> list[Gauge]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from lbsplice.dataplane.counters import Table, Totals
+from lbsplice.dataplane.counters import ListenerTotals, Table, Totals
+from lbsplice.dataplane.tables import Counted, Sums
 from lbsplice.plan.slots import Numbers
 from lbsplice.tallies import Tallies
 
@@ -28,23 +29,45 @@ class Counters:
         self.forgotten.append((table, number))
 
 
+class Tables:
+    """What those come to, with what open sessions have moved."""
+
+    def __init__(self, counters, moved=0):
+        self.counters = counters
+        self.moved = moved
+
+    def counted(self, extent):
+        def row(number):
+            totals = self.counters.slot(number)
+            return Sums(sessions=totals.sessions, bytes_in=totals.bytes_in + self.moved)
+
+        return Counted(
+            [ListenerTotals()] * extent.listeners,
+            *([row(number) for number in range(count)] for count in extent[1:]),
+        )
+
+
+def tallies_of(counters, bases=None):
+    return Tallies(counters, Tables(counters), bases)
+
+
 A, B = ("l", "a"), ("l", "b")
 
 
 def test_a_number_that_is_given_again_begins_with_zero():
     counters = Counters({0: 7})
-    tallies = Tallies(counters)
+    tallies = tallies_of(counters)
     tallies.renumber(Numbers(), Numbers(slots={B: 0}))
     assert tallies.slot(0).sessions == 0
     counters.slots[0] = 9
     assert tallies.slot(0).sessions == 2
-    assert Tallies(counters, tallies.bases).slot(0).sessions == 2, "a successor says the same"
+    assert tallies_of(counters, tallies.bases).slot(0).sessions == 2, "a successor says the same"
     assert counters.forgotten == [(Table.SLOTS, 0)], "its peaks and times were another's"
 
 
 def test_a_number_that_stays_goes_on_and_one_that_goes_is_forgotten():
     counters = Counters({0: 7, 1: 3})
-    tallies = Tallies(counters)
+    tallies = tallies_of(counters)
     tallies.renumber(Numbers(), Numbers(slots={A: 0, B: 1}))
     tallies.renumber(Numbers(slots={A: 0, B: 1}), Numbers(slots={A: 0}))
     counters.slots[0] = 8
@@ -54,7 +77,7 @@ def test_a_number_that_stays_goes_on_and_one_that_goes_is_forgotten():
 
 
 def test_a_number_that_nobody_had_needs_no_base():
-    tallies = Tallies(Counters())
+    tallies = tallies_of(Counters())
     tallies.renumber(Numbers(), Numbers(slots={A: 0}))
     assert tallies.bases.slots == ()
 
