@@ -19,6 +19,7 @@ import pytest
 from tests.support.peers import Listener, Peer, connected
 
 ROOT = Path(__file__).resolve().parents[2]
+LARGEST_PIPE = 1 << 20
 DATA = random.Random(17).randbytes(3 << 20)
 
 WORKER = """
@@ -121,4 +122,6 @@ def test_worker_never_copies_a_users_byte(tmp_path: Path) -> None:
     # The trace saw the worker: its accepts, its connects and its splices from sockets.
     assert sum(n for (name, _), n in calls_made.items() if name == "accept4") >= 4
     assert sum(n for (name, _), n in calls_made.items() if name == "connect") == 4
-    assert calls_made["splice", "socket"] + calls_made["splice", "TCP"] >= 40
+    # Every byte came out of a socket by splice, at most a large pipe's 1 MiB at a time.
+    spliced = calls_made["splice", "socket"] + calls_made["splice", "TCP"]
+    assert spliced >= 4 * len(DATA) / LARGEST_PIPE

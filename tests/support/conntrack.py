@@ -57,7 +57,7 @@ def track(many: int) -> None:
     """Add so many idle TCP connections to the table of the calling thread's namespace. Raises
     `OSError` with the kernel's reason."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as netlink:
-        netlink.settimeout(5)
+        netlink.settimeout(20)
         plain, last = _message(_CREATE | _EXCL), _message(_CREATE | _EXCL | _ACK)
         for start in range(0, many, _AT_ONCE):
             end = min(start + _AT_ONCE, many)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-SOON_S = 5.0
+SOON_S = 20.0
 """How long anything may take that should happen at once: a slow machine's allowance."""
 
 STEP_S = 0.002

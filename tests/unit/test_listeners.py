@@ -35,10 +35,10 @@ def port_of(listeners, index=0):
 
 
 def accepted_from(listener):
-    with socket.create_connection(listener.getsockname()[:2], timeout=5) as client:
-        listener.settimeout(5)
+    with socket.create_connection(listener.getsockname()[:2], timeout=20) as client:
+        listener.settimeout(20)
         accepted, _ = listener.accept()
-        accepted.settimeout(5)
+        accepted.settimeout(20)
         client.sendall(b"x")
         assert accepted.recv(1) == b"x"
         return accepted
@@ -266,13 +266,13 @@ def test_an_inherited_socket_serves_who_waits_in_it_already_and_may_be_named_twi
         given.bind(("127.0.0.1", 0))
         given.listen()
         given.set_inheritable(True)
-        with socket.create_connection(given.getsockname(), timeout=5) as waiting:
+        with socket.create_connection(given.getsockname(), timeout=20) as waiting:
             endpoint = Endpoint(AddressKind.FD, str(given.fileno()))
             listeners = opened(frontend(bind(endpoint), bind(endpoint)))
             assert listeners.troubles == []
             first, second = (listeners.sockets[("l", index)] for index in (0, 1))
             assert first.fileno() != second.fileno() != given.fileno()
-            second.settimeout(5)
+            second.settimeout(20)
             accepted, _ = second.accept()
             with accepted:
                 assert accepted.getpeername() == waiting.getsockname()
@@ -315,7 +315,7 @@ def test_retired_listeners_refuse_but_keep_their_numbers_till_the_end(opened, tm
     address = listeners.sockets[("l", 0)].getsockname()
     listeners.retire()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address, timeout=5)
+        socket.create_connection(address, timeout=20)
     assert not path.exists()
     with socket.socket() as fresh:
         assert fresh.fileno() not in numbers

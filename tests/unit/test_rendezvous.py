@@ -142,7 +142,7 @@ def test_a_caller_may_be_answered_later_and_by_the_program_after_an_exec(name):
         with closing(rendezvous.Caller.held(os.dup(caller.fileno()))) as held:
             caller.close()
             held.answer(Outcome("no", ("because",)).values())
-        sock.settimeout(5)
+        sock.settimeout(20)
         assert Outcome.of(rendezvous.json.loads(sock.recv(1000))) == Outcome("no", ("because",))
 
 

@@ -41,7 +41,7 @@ class Figures:
         for _ in range(LOOKS):
             several.append(cls.of(victim))
             time.sleep(LOOK_S)  # between two looks
-        return min(several, key=lambda each: each.worker.sockets)
+        return min(several, key=lambda each: (each.worker.sockets, each.worker.others))
 
 
 def account_for(victim: Victim, empty: Figures, sessions: int, pipes: int) -> None:
