@@ -20,13 +20,16 @@ from lbsplice.config.messages import Message, Severity, render
 class Console:
     """Standard error of a daemon. `quiet` says nothing at all. Standard error that is
     closed or a pipe nobody reads any more is no reason to stop, and once `serving` is set
-    none to wait: what finds no room is lost then."""
+    none to wait: what finds no room is lost then. `startup_logs` has what was told,
+    `quiet` or not, until `started` was set."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self.serving = False
         self._introduced = False
         self._record: list[str] | None = None
+        self.started = False
+        self.startup_logs: list[str] = []
 
     def show(self, messages: Iterable[Message]) -> None:
         """What reading the configuration had to say."""
@@ -58,8 +61,6 @@ class Console:
     def _write(self, text: str) -> None:
         if self._record is not None:
             self._record.append(text)
-        if self.quiet:
-            return
         lines = [text]
         if not self._introduced:
             self._introduced = True
@@ -67,6 +68,10 @@ class Console:
                 line(Severity.NOTICE, f"lbsplice version is {__version__}"),
                 line(Severity.NOTICE, f"path to executable is {executable()}"),
             )
+        if not self.started:
+            self.startup_logs += lines
+        if self.quiet:
+            return
         for each in lines:
             if self.serving:
                 write_if_possible(each + "\n")

@@ -64,10 +64,13 @@ class InForce:
     ) -> InForce:
         """What a process begins with. `reread`: a worker before has put another reading of
         the file in force than this."""
-        edits = past.memory.edits.over_reload(file, limit) if reread else past.memory.edits
+        before = past.memory.edits
+        edits = before.over_reload(file, limit) if reread else before
         config = edits.applied(file)
         inventory = past.inventory.after(config)
         known = saved_states(config, now) if past.is_blank else past.states(inventory)
+        for key in () if before.removed == edits.removed else before.removed:
+            known.pop(key, None)  # it is back, as the file has it
         roster = Roster(config, now, leaving=inventory.leaving.servers, known=known)
         return cls(inventory, roster, sockets, limit, file, edits)
 

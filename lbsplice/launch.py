@@ -287,6 +287,7 @@ class _Launch:
             null=self.own.null,
             meeting_place=worker_place,
             files=self.settings.files,
+            startup_logs=self.console.startup_logs,
         )
         supervisor.family = Family(reactor, supervisor, estate)
         if place is not None:

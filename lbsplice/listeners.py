@@ -156,14 +156,17 @@ def open_listeners(
 
 def reopen(config: Config, previous: Listeners, maxconn: int) -> Listeners:
     """For a reload: the same socket, with the new options, wherever `previous` has one of
-    that address, under whatever name; new ones for the rest.
+    that address, under whatever name; new ones for the rest, and for a path that somebody
+    has removed.
 
     When it `failed`, it has no sockets, and nothing has changed. Otherwise use `previous`
     no more: close what `retired` returns once nobody accepts from it."""
     listeners = Listeners()
     left: dict[Address, list[Receiver]] = {}
+    lost = [each for each in previous._receivers.values() if _is_lost(each)]
     for receiver in previous._receivers.values():
-        left.setdefault(receiver.address, []).append(receiver)
+        if receiver not in lost:
+            left.setdefault(receiver.address, []).append(receiver)
     kept: list[tuple[Receiver, Proxy, Bind]] = []
     missing: list[tuple[Proxy, int, Bind]] = []
     places: dict[Key, Receiver | None] = {}
@@ -175,7 +178,7 @@ def reopen(config: Config, previous: Listeners, maxconn: int) -> Listeners:
         else:
             missing.append((proxy, index, bind))
             places[(proxy.name, index)] = None
-    leaving = [receiver for some in left.values() for receiver in some]
+    leaving = [receiver for some in (*left.values(), lost) for receiver in some]
     for proxy, index, bind in missing:
         _open_one(listeners, proxy, index, bind, maxconn, leaving=leaving)
     if listeners.failed:
@@ -188,6 +191,11 @@ def reopen(config: Config, previous: Listeners, maxconn: int) -> Listeners:
     opened = listeners._receivers
     listeners._receivers = {key: receiver or opened[key] for key, receiver in places.items()}
     return listeners
+
+
+def _is_lost(receiver: Receiver) -> bool:
+    """Can nobody reach it any more, because its path was removed?"""
+    return receiver.path is not None and not os.path.lexists(receiver.path)
 
 
 def retired(previous: Listeners, current: Listeners) -> Listeners:

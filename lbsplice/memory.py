@@ -53,11 +53,14 @@ Base = tuple[int, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Bases:
-    """The counters of numbers that somebody else had before."""
+    """The counters of numbers that somebody else had before, or that were cleared; `kills`
+    are those of the process, by cause."""
 
     frontends: tuple[Base, ...] = ()
     backends: tuple[Base, ...] = ()
     slots: tuple[Base, ...] = ()
+    listeners: tuple[Base, ...] = ()
+    kills: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from lbsplice.restore import (
     sessions_before,
     successor_line,
 )
-from lbsplice.road import LISTENERS, KillAll, Order, Road
+from lbsplice.road import LISTENERS, KillAll, KillSession, Order, Road
 from lbsplice.rooms import check_room
 from lbsplice.roster import Roster
 from lbsplice.server_state import ServerState, first_state
@@ -49,6 +49,8 @@ _LAST_WORDS_SECONDS = 2.0
 """How long killed sessions may take to deliver what is left (the workers allow one)."""
 _TICK_SECONDS = 0.5
 """How far the journal may be behind in what decides nothing."""
+_PAUSES_PER_SAVE = 9
+"""With so much time for other work after each: a storm of checks is no storm of writes."""
 
 
 class Orchestrator:
@@ -82,7 +84,7 @@ class Orchestrator:
         check_room(inventory.numbers, workers.sizes)
         self._edits = tuple(edited(config, past.states(inventory)))
         hub.replace(config, inventory.numbers, inventory.leaving)
-        self.tallies = Tallies(workers.counters, past.memory.bases)
+        self.tallies = Tallies(workers.counters, workers.tables, past.memory.bases)
         self.tallies.renumber(past.inventory.numbers, inventory.numbers)
         self.chronicle = Chronicle(past.memory.history, planned)
         self.accepting = past.memory.accepting
@@ -92,7 +94,7 @@ class Orchestrator:
             workers,
             generation=max(past.memory.generation, *workers.counters.generations()),
             publish=self._publish,
-            save=self._save,
+            save=self._save_changes,
             slot_of=lambda key: self.numbers.slots[key],
             say=hub.proxy_line,
         )
@@ -110,7 +112,7 @@ class Orchestrator:
         self._holding = Holding(
             force, hub, self.tallies, self.checker, self._road, self._hush, workers, self._save
         )
-        self._dirty = False
+        self._dirty = self._save_is_planned = False
         self.parked = False
         self.closed = False
 
@@ -157,6 +159,7 @@ class Orchestrator:
                 self._road.kill_one_by_one(order, sessions_before(self.workers, order))
             else:
                 self._road.kill_again(order)
+        self.carry_out([KillSession(each.serial) for each in self._past.memory.sessions])
         for key, admin in self._edits:
             self.set_admin(key, admin)
         if self._kills_all is not None:
@@ -177,11 +180,11 @@ class Orchestrator:
 
     def _checked(self, key: ServerKey, result: CheckResult) -> None:
         before = self.roster.state(key).health
-        self._dirty = True
         self.carry_out(self.roster.check_result(key, result, time.monotonic()))
-        if self.roster.state(key).health != before:
+        if self.roster.state(key).health != before and not self._save_is_planned:
             # Workers that die more often than the journal is written must not forget it.
-            self.remember()
+            self._save_is_planned = True
+            self._loop.call_later(_PAUSES_PER_SAVE * self._keeper.took_s, self._save_changes)
 
     def set_admin(self, key: ServerKey, state: AdminState) -> None:
         """An operator's order; takes the same road as a failed check."""
@@ -190,24 +193,22 @@ class Orchestrator:
     def set_weight(self, key: ServerKey, weight: int) -> None:
         """The same. Raises RosterError."""
         self.carry_out(self.roster.set_weight(key, weight))
-        self.remember()  # of a server that is down, it counts once that is back
 
     def set_health(self, key: ServerKey, up: bool | None) -> None:
         """An operator's word against that of the checks; None: up, without new sessions."""
         self.carry_out(self.roster.set_health(key, up, time.monotonic()))
-        self.remember()
 
     def set_checks(self, key: ServerKey, on: bool) -> None:
         """Raises RosterError."""
         self.roster.set_checks(key, on)
-        self.remember()
 
     def remember(self) -> None:
-        """Write the journal in the next turn of the loop."""
+        """Write the journal, before anybody is told that what he asked for is done."""
         self._dirty = True
-        self._loop.call_soon(self._save_changes)
+        self._save_changes()
 
     def carry_out(self, orders: Sequence[Order]) -> None:
+        self._dirty = True
         self.chronicle.note(orders, self.roster, self.numbers.slots.__getitem__, self._killed)
         self._road.carry_out(orders)
 
@@ -234,6 +235,7 @@ class Orchestrator:
                 states=self.roster.states,
                 due=self.checker.due,
                 kills=self._road.kills.pending,
+                sessions=self._road.kills.sessions,
                 bases=self.tallies.bases,
                 history=self.chronicle.text,
                 edits=self.force.edits,
@@ -249,6 +251,7 @@ class Orchestrator:
         self._save_changes()
 
     def _save_changes(self) -> None:
+        self._save_is_planned = False
         if self._dirty and not self.parked and not self.closed:
             self._save()
 
@@ -279,7 +282,6 @@ class Orchestrator:
         on from those. Raises an LbspliceError and changes nothing if it can not be done."""
         self._check_serving()
         self._holding.edit(edits, states)
-        self._dirty = True
 
     def _check_serving(self) -> None:
         if self.parked or self.closed or not self.accepting:

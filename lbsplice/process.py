@@ -25,6 +25,9 @@ from lbsplice.errors import EnvironmentLacks
 _PROGRAM = "[lbsplice.main()]"
 
 
+STARTED_S = time.monotonic()
+"""When the program began, in its first process: forks have it from there."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_DUMPABLE, _PR_SET_NAME = 4, 15  # linux/prctl.h
 _CLOSE_RANGE = 436  # its system call number, the same on all machines

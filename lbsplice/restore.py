@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ class JournalKeeper:
         self._hub = hub
         self._texts = Texts()
         self._in_trouble = False
+        self.took_s = 0.0  # the last write
 
     def read(self) -> Past:
         """What a worker before has written, if there was one."""
@@ -43,6 +45,7 @@ class JournalKeeper:
             return Past(None)
 
     def write(self, memory: Memory) -> None:
+        began = time.monotonic()
         try:
             self._journal.write_text(self._texts.of(memory))
         except OSError as why:
@@ -51,6 +54,7 @@ class JournalKeeper:
             self._in_trouble = True
         else:
             self._in_trouble = False
+        self.took_s = time.monotonic() - began
 
     def _tell(self, what: str) -> None:
         self._hub.process_line(LogLevel.ALERT, f"No journal: {what}.")

@@ -15,7 +15,7 @@ from functools import partial
 
 from lbsplice.dataplane.worker import Workers
 from lbsplice.errors import DataplaneBusy
-from lbsplice.kill_orders import KillOrder, KillOrders
+from lbsplice.kill_orders import KillOrder, KillOrders, SessionOrder
 from lbsplice.plan.slots import ServerKey
 from lbsplice.report import healthlog
 from lbsplice.report.healthlog import Tell
@@ -92,6 +92,8 @@ class Road:
                 # order is remembered with it.
                 slot = self._slot_of(order.key)
                 self.kills.give(KillOrder(slot, time.monotonic(), order.cause))
+            elif isinstance(order, KillSession):
+                self.kills.give_session(SessionOrder(order.serial, time.monotonic()))
         if orders:
             self._plan_flush()
 

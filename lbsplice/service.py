@@ -82,6 +82,7 @@ class Share:
     pid: int  # of the log lines
     aloud: bool = False  # they may go to standard error as well
     ask: AskSupervisor | None = None  # for what only the supervisor can do
+    startup_logs: tuple[str, ...] = ()  # what the program has told at its start
 
 
 Finish = Callable[[Workers, Journal, Succession | None], Service]

@@ -28,6 +28,7 @@ HEADER = (
     "srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn "
     "srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port"
 )
+FIRST_LINES = f"{VERSION}\n# {HEADER}\n"
 COLUMNS = tuple(HEADER.split())
 _NEEDED = COLUMNS.index("srv_check_health") + 1
 """Older files end early; what stands there is not used."""
@@ -91,14 +92,17 @@ def render(
     backend: str | None = None,
 ) -> str:
     """The file, of all backends or of one."""
-    lines = [VERSION, f"# {HEADER}"]
-    for proxy in config.proxies:
-        if proxy.has_backend and backend in (None, proxy.name):
-            lines += [
-                " ".join(map(str, _row(proxy, server, states[proxy.name, server.name], now)))
-                for server in proxy.servers
-            ]
-    return "\n".join(lines) + "\n"
+    return FIRST_LINES + "".join(
+        line(proxy, server, states[proxy.name, server.name], now)
+        for proxy in config.proxies
+        if proxy.has_backend and backend in (None, proxy.name)
+        for server in proxy.servers
+    )
+
+
+def line(proxy: Proxy, server: Server, state: ServerState, now: float) -> str:
+    """One server's line, with its newline."""
+    return " ".join(map(str, _row(proxy, server, state, now))) + "\n"
 
 
 def _row(proxy: Proxy, server: Server, state: ServerState, now: float) -> tuple[object, ...]:

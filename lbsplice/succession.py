@@ -72,6 +72,7 @@ class Birth:
     pid: int  # to be shown
     aloud: bool
     files: tuple[str, ...] = ()  # of the configuration
+    startup_logs: tuple[str, ...] = ()
     meeting_place: socket.socket | None = None  # where another supervisor would ask for us
     null: int = -1  # /dev/null, if it is to leave its starter's streams
     predecessor: Predecessor | None = None
@@ -120,6 +121,7 @@ def come_to_life(birth: Birth, on_return: ThreadEnded, ask: AskSupervisor) -> Bo
         birth.pid,
         birth.aloud,
         ask,
+        birth.startup_logs,
     )
     finish = birth.assemble(birth.config, share)
     _give_up_rights(birth)

@@ -162,7 +162,7 @@ class Supervisor:
 
     def serve(self) -> None:
         """From now on nobody waits for us to start."""
-        self._console.serving = True
+        self._console.serving = self._console.started = True
         self._watchdog.start(self.family)
 
     def is_ready(self, worker: Worker) -> None:

@@ -10,7 +10,7 @@ import select
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lbsplice import workerprocess
@@ -36,6 +36,7 @@ class Estate:
     null: int = -1  # /dev/null, for the first one, which has to leave the starter's streams
     meeting_place: socket.socket | None = None
     files: tuple[str, ...] = ()
+    startup_logs: list[str] = field(default_factory=list)  # grows while the first one starts
 
 
 @dataclass(eq=False)
@@ -112,6 +113,7 @@ def fork(
         pid=os.getpid(),
         aloud=estate.aloud,
         files=estate.files,
+        startup_logs=tuple(estate.startup_logs),
         meeting_place=estate.meeting_place,
         null=estate.null,
         predecessor=predecessor,

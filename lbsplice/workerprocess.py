@@ -55,6 +55,9 @@ from lbsplice.worker_listeners import WorkerListeners
 
 _LOOK_AGAIN_S = 0.001
 
+_NO_SUPERVISOR = (
+    "the supervisor is dead; start `lbsplice run` with the same configuration to take its place"
+)
 OWN_FAULT = "lbsplice ends because of an error of its own"
 
 
@@ -191,6 +194,8 @@ class _Life:
         assert self._loop is not None
         self._loop.remove_reader(self._channel)
         self._loop.remove_writer(self._channel)
+        for number in list(self._questions):
+            self._answered(number, dict(Outcome(_NO_SUPERVISOR).values()))
         self._in_turn(self._carry_on_alone())  # it may have told us to park just now
 
     async def _carry_on_alone(self) -> None:
@@ -221,18 +226,23 @@ class _Life:
             case NewVault():
                 self._new_vault(descriptors[0])
             case Answer(number, reply):
-                question = self._questions.pop(number, None)
-                if question is not None and not question.done():
-                    question.set_result(reply)
+                self._answered(number, reply)
             case _:
                 self._once_started(partial(self._carry_out, message, descriptors))
 
     async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask the supervisor. Waits for as long as there is none."""
+        """Ask the supervisor. When it dies, there is no answer to wait for."""
+        if self._channel.closed:
+            return dict(Outcome(_NO_SUPERVISOR).values())
         number = max(self._questions, default=0) + 1
         self._questions[number] = asyncio.get_running_loop().create_future()
         self._tell(Ask(number, request))
         return await self._questions[number]
+
+    def _answered(self, number: int, reply: dict[str, Any]) -> None:
+        question = self._questions.pop(number, None)
+        if question is not None and not question.done():
+            question.set_result(reply)
 
     def _once_started(self, obey: Callable[[], None]) -> None:
         if self._service is None:

@@ -65,6 +65,7 @@ LAYERS = {
     "lbsplice.admin.spans": Layer.PURE,
     "lbsplice.admin.stat": Layer.PURE,
     "lbsplice.admin.stat_columns": Layer.PURE,
+    "lbsplice.admin.stat_filter": Layer.PURE,
     "lbsplice.admin.state_text": Layer.PURE,
     "lbsplice.admin.typed": Layer.PURE,
     "lbsplice.admin.view": Layer.PURE,

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lbsplice.admin.history import BackendPast, ChecksBase
-from lbsplice.admin.layout import BackendPlace, FrontendPlace, ServerPlace
+from lbsplice.admin.layout import BackendPlace, FrontendPlace, ListenerPlace, ServerPlace
 from lbsplice.admin.view import (
     BackendView,
     Flow,
     FrontendView,
+    ListenerView,
     Rate,
     ServerView,
     Times,
 )
-from lbsplice.dataplane.counters import Gauge
+from lbsplice.dataplane.counters import Gauge, ListenerTotals
 from lbsplice.dataplane.tables import Spent, Sums
 from lbsplice.edits import FrontendEdit
 from lbsplice.plan.slots import ServerKey
@@ -259,4 +260,20 @@ def frontend_row(
         connection_rate=rate,
         bytes_in=sums.bytes_in,
         bytes_out=sums.bytes_out,
+    )
+
+
+def listener_row(place: ListenerPlace, totals: ListenerTotals, gauge: Gauge) -> ListenerView:
+    """One listener. As HAProxy's it is open while its frontend is paused."""
+    full = place.limit and gauge.now >= place.limit
+    return ListenerView(
+        frontend=place.frontend,
+        iid=place.iid,
+        lid=place.lid,
+        name=place.name,
+        address=place.address,
+        status="FULL" if full else "OPEN",
+        sessions=Flow(gauge.now, gauge.max, totals.sessions, place.limit),
+        bytes_in=totals.bytes_in,
+        bytes_out=totals.bytes_out,
     )

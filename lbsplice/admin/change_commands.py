@@ -30,7 +30,7 @@ def _server(context: Context, words: list[str]) -> ServerView:
 
 
 def _key(context: Context, words: list[str]) -> ServerKey:
-    return _server(context, words).key
+    return named.server_key(context.control.view, words)
 
 
 def _word(words: list[str], at: int) -> str:
@@ -50,9 +50,10 @@ def _set_server(context: Context, words: list[str], _payload: str | None) -> str
         context.control.set_health(key, _HEALTH[value], context.asker)
         return ""
     if what == "weight":
-        return _weigh(context, key, value)
+        return _weigh(context, words, value)
     if what == "addr" and value:
         return _set_address(context, key, words[2:])
+    _server(context, words)
     raise AdminError(_WRONG.get(what, _USAGE))
 
 
@@ -85,13 +86,14 @@ def _get_weight(context: Context, words: list[str], _payload: str | None) -> str
 
 
 def _set_weight(context: Context, words: list[str], _payload: str | None) -> str:
-    return _weigh(context, _key(context, words), _word(words, 1))
+    return _weigh(context, words, _word(words, 1))
 
 
-def _weigh(context: Context, key: ServerKey, text: str) -> str:
+def _weigh(context: Context, words: list[str], text: str) -> str:
     if not text:
+        _server(context, words)
         raise AdminError("Require <weight> or <weight%>.")
-    context.control.set_weight(key, text, context.asker)
+    context.control.set_weight(_key(context, words), text, context.asker)
     return ""
 
 
@@ -133,8 +135,9 @@ def _disable_agent(context: Context, words: list[str], _payload: str | None) -> 
 
 def _add_server(context: Context, words: list[str], _payload: str | None) -> Said:
     backend, name = named.split_key(words)
-    key = (named.backend(context.control.view(), backend).name, name)
-    return Said(context.control.add_server(key, words[1:], context.asker))
+    if backend.startswith("#"):
+        backend = named.backend(context.control.view(), backend).name
+    return Said(context.control.add_server((backend, name), words[1:], context.asker))
 
 
 def _del_server(context: Context, words: list[str], _payload: str | None) -> Said:
@@ -178,7 +181,7 @@ def _removable(context: Context, condition: list[str]) -> ServerKey:
         raise AdminError(f"Unknown condition '{condition[0]}'.\n{_WAIT_USAGE}")
     if len(condition) < 2:
         raise AdminError("Missing server name (<backend>/<server>).")
-    return _key(context, condition[1:])
+    return _server(context, condition[1:]).key
 
 
 COMMANDS: tuple[Command, ...] = (

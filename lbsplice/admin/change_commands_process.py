@@ -48,11 +48,11 @@ def _frontend(context: Context, words: list[str]) -> str:
     """The name of the frontend that a command names first."""
     if not _word(words, 0):
         raise AdminError("A frontend name is expected.")
-    return named.frontend(context.control.view(), words[0]).name
+    return named.frontend_name(context.control.view, words[0])
 
 
 def _server(context: Context, words: list[str]) -> ServerKey:
-    return named.server(context.control.view(), named.split_key(words)).key
+    return named.server_key(context.control.view, words)
 
 
 def _enable(context: Context, words: list[str], _payload: str | None) -> str:
@@ -71,7 +71,7 @@ def _shutdown_frontend(context: Context, words: list[str], _payload: str | None)
 
 
 def _maxconn_frontend(context: Context, words: list[str], _payload: str | None) -> str:
-    name = _frontend(context, words)
+    name = named.frontend(context.control.view(), _frontend(context, words)).name
     number = _number(_word(words, 1), "Integer value expected.")
     if number < 0:
         raise AdminError("Value out of range.")
@@ -80,7 +80,7 @@ def _maxconn_frontend(context: Context, words: list[str], _payload: str | None) 
 
 
 def _maxconn_server(context: Context, words: list[str], _payload: str | None) -> str:
-    key = _server(context, words)
+    key = named.server(context.control.view(), named.split_key(words)).key
     text = _word(words, 1)
     if not text:
         raise AdminError("Require <maxconn>.")
@@ -147,10 +147,11 @@ def _shutdown_sessions(context: Context, words: list[str], _payload: str | None)
 
 async def _getsocks(context: Context, _words: list[str], _payload: str | None) -> str:
     """How many there are, then messages of up to _AT_ONCE, each but the last acknowledged
-    by the number that arrived. Without `expose-fd listeners` the connection just ends."""
+    by the number that arrived. Who may have them is what `expose-fd listeners` says, not the
+    level; without it the connection just ends."""
     client = context.client
     client.closing = True
-    if context.level < Level.ADMIN or not client.expose_listeners:
+    if not client.expose_listeners:
         return ""
     assert client.send_descriptors is not None
     assert client.read_exactly is not None

@@ -29,8 +29,12 @@ class Changes(Looking):
     # ---- a server's state ----
 
     def set_admin(self, key: ServerKey, state: AdminState, asker: str) -> None:
+        """Maintenance counts for the sessions at addresses that it had before as well."""
         self._server(key)
         self._plane.set_admin(key, state)
+        for left in self._slots_of(key):
+            if left != key and AdminState.MAINT in (state, self._plane.roster.state(left).admin):
+                self._plane.set_admin(left, state)
         self._asked(f"set server {_shown(key)} state {state.value}", asker)
 
     def set_health(self, key: ServerKey, up: bool | None, asker: str) -> None:
@@ -96,7 +100,7 @@ class Changes(Looking):
         if state.checked:
             state = replace(state, checked=False, checks_off=True)
         self._edit(self._plane.force.edits.with_server(key[0], server), {key: state})
-        self._plane.tallies.clear_slot(self._plane.numbers.slots[key])
+        self._plane.tallies.clear_slot(self._plane.numbers.slots[key])  # had it before, perhaps
         self._asked(f"add server {_shown(key)} {' '.join(words)}", asker)
         return "New server registered."
 
@@ -234,6 +238,8 @@ class Changes(Looking):
         self._plane.hub.proxy_line(proxy, level, line)
 
     def _asked(self, what: str, asker: str) -> None:
+        """It is done. Who asked is answered next: a crash must not undo it any more."""
+        self._plane.remember()
         self.note(f"{what}, asked by {asker}")
         self.changed()
 

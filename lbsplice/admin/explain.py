@@ -12,7 +12,7 @@ from enum import Enum
 from lbsplice.admin import giving_up
 from lbsplice.admin.giving_up import CLIENT, SERVER, SIDES, Given, System
 from lbsplice.admin.kernel_leg import KernelLeg
-from lbsplice.admin.kernel_words import waits_for
+from lbsplice.admin.kernel_words import in_vain, waits_for
 from lbsplice.admin.session import SessionView
 from lbsplice.admin.spans import bytes_text, many, span_text
 from lbsplice.admin.view import ServerView
@@ -164,11 +164,12 @@ def _by_kernel(question: Question, side: int, case: Case) -> list[Ending]:
 
 
 def _silence(question: Question) -> Ending:
-    return _first(
-        Case.SILENCE,
-        _by_timeouts(question, Case.SILENCE),
-        "no timeout is set that would end it",
-    )
+    """Whoever looks gone already is given up by the kernel, if it stays so."""
+    ways = _by_timeouts(question, Case.SILENCE)
+    for side, leg in enumerate(question.kernel):
+        if leg is not None and leg.is_stalled:
+            ways += _by_kernel(question, side, Case.SILENCE)
+    return _first(Case.SILENCE, ways, "no timeout is set that would end it")
 
 
 def _client_gone(question: Question) -> Ending:
@@ -295,12 +296,9 @@ def _why(question: Question) -> list[str]:
         if leg is None:
             continue
         if leg.is_stalled:
-            what = f"it was told that the {other} has ended"
-            if leg.queued:
-                what = f"{bytes_text(leg.queued)} are queued for it"
             sentences.append(
-                f"The {name} looks gone: {what}, and it has acknowledged nothing for"
-                f" {span_text(leg.last_ack_ms)}."
+                f"The {name} looks gone: {in_vain(leg, other)}; it was last heard"
+                f" {span_text(leg.last_ack_ms)} ago."
             )
         elif leg.timer == "probe" and not leg.probes:
             amount = bytes_text(leg.send_queue)

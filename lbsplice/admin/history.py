@@ -82,8 +82,8 @@ class History:
     boot_ms: int = 0  # from the start of the program to the first worker at work
     adoptions: int = 0
     crashes: int = 0
-    down_kills: int = 0  # sessions that ended by a mark-down
     dropped_logs: int = 0
+    warnings: int = 0  # in the log, beside those of the start
     transitions: tuple[Passed, ...] = ()
     counting: tuple[Counting, ...] = ()
     backends: tuple[BackendPast, ...] = ()

@@ -117,7 +117,7 @@ class StatsServer:
             return await self._metrics(request)
         wanted = asked(page, target)
         if wanted is None:
-            return _plain(404, f"nothing is here; the page is at {page.uri or 'no address'}")
+            return _plain(404, "nothing is here")  # where the page is may be a secret
         user = user_of(page, request.headers.get("Authorization", ""))
         if user is None:
             response = _plain(401, "a user and a password are asked for")

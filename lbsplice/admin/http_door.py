@@ -14,6 +14,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from lbsplice.admin.http_head import SECURITY
+
 FIRST_REQUEST_S = 10.0
 """How long a connection may take to its first request."""
 
@@ -32,6 +34,13 @@ class _FaultsOfOurs(logging.Filter):
 
 _LOG = logging.getLogger("lbsplice.page")
 _LOG.addFilter(_FaultsOfOurs())
+
+_OPTIONS: dict[str, Any] = {
+    "keepalive_timeout": IDLE_S,
+    "lingering_time": _CLOSE_S,
+    "access_log": None,
+    "logger": _LOG,
+}
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -54,19 +63,16 @@ class Door(web.Server):
     def __init__(
         self, origin: socket.socket, counts: PageCounts, answer: Answer, most: int
     ) -> None:
-        super().__init__(
-            self._first,
-            keepalive_timeout=IDLE_S,
-            lingering_time=_CLOSE_S,
-            access_log=None,
-            logger=_LOG,
-        )
+        super().__init__(self._first)
         self.origin = origin
         self.most = most
         self._counts = counts
         self._answer = answer
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._listener: asyncio.AbstractServer | None = None
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), **_OPTIONS)
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,6 +118,15 @@ class Door(web.Server):
     async def _first(self, request: web.BaseRequest) -> web.StreamResponse:
         self._has_spoken(request.protocol)
         return await self._answer(request)
+
+
+class _Connection(web.RequestHandler):
+    """A connection whose answers to what is no request have the headers of all others."""
+
+    def handle_error(self, *what: Any, **named: Any) -> web.StreamResponse:
+        response = super().handle_error(*what, **named)
+        response.headers.update(SECURITY)
+        return response
 
 
 class _Refusal(asyncio.Protocol):

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiohttp import web
 
-from lbsplice.admin.http_live import Live, scoped
+from lbsplice.admin.http_live import Change, Live, scoped
 from lbsplice.admin.view import View
 
 FASTEST_S = 0.2
-_BEHIND = 4  # changes that a browser may be late with before it is left
+_BEHIND = 10  # changes that a browser may be late with before it is left; all share them
+_PIECE = 65_536  # of what is sent, so that who does not read has no more of our memory
 _PATIENCE_S = 10.0
 _RETRY_MS = 1000
 
@@ -30,6 +30,8 @@ class _Show:
     """What all that look at one page share."""
 
     live: Live = field(default_factory=Live)
+    taken: float = 0.0  # when the view was, as Unix time
+    whole: bytes | None = None  # the event with everything, once somebody has come for it
     guests: set[_Changes] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
 
@@ -56,10 +58,12 @@ class Viewers:
         key = (page, tuple(scope), max(FASTEST_S, every))
         changes = _Changes(_BEHIND)
         show = self._join(key, changes)
+        whole = _whole(show)  # what `changes` brings comes after it
         try:
             await response.prepare(request)
-            whole = {**show.live.whole(time.time()), "token": token}
-            await _send(response, f"retry: {_RETRY_MS}\n".encode() + _event("whole", whole))
+            await _send(response, f"retry: {_RETRY_MS}\n".encode() + _event("token", token))
+            await _send(response, whole)
+            del whole
             while (change := await changes.get()) is not None:
                 await _send(response, change)
         except (ConnectionError, asyncio.TimeoutError):
@@ -79,7 +83,7 @@ class Viewers:
         show = self._shows.get(key)
         if show is None:
             show = self._shows[key] = _Show()
-            show.live.change(scoped(self._view(), key[1]), time.time())
+            _look(show, self._view(), key[1])
             show.task = asyncio.create_task(self._tell(key, show))
             show.task.add_done_callback(_raise_what_it_died_of)
         show.guests.add(changes)
@@ -97,10 +101,21 @@ class Viewers:
     async def _tell(self, key: tuple[str, tuple[str, ...], float], show: _Show) -> None:
         while True:
             await asyncio.sleep(key[2])
-            change = show.live.change(scoped(self._view(), key[1]), time.time())
-            event = _event("change", change)
+            event = _event("change", _look(show, self._view(), key[1]))
             for guest in show.guests:
                 _push(guest, event)
+
+
+def _look(show: _Show, view: View, scope: Sequence[str]) -> Change:
+    """What has changed since the view before."""
+    show.whole, show.taken = None, time.time()
+    return show.live.change(scoped(view, scope), show.taken)
+
+
+def _whole(show: _Show) -> bytes:
+    if show.whole is None:
+        show.whole = _event("whole", show.live.whole(show.taken))
+    return show.whole
 
 
 def _raise_what_it_died_of(task: asyncio.Task[None]) -> None:
@@ -118,8 +133,10 @@ def _push(guest: _Changes, event: bytes | None) -> None:
 
 
 async def _send(response: web.StreamResponse, data: bytes) -> None:
-    await asyncio.wait_for(response.write(data), _PATIENCE_S)
+    view = memoryview(data)
+    for at in range(0, len(data), _PIECE):
+        await asyncio.wait_for(response.write(view[at : at + _PIECE]), _PATIENCE_S)
 
 
-def _event(name: str, value: dict[str, Any]) -> bytes:
+def _event(name: str, value: Change | str) -> bytes:
     return f"event: {name}\ndata: {json.dumps(value, separators=(',', ':'))}\n\n".encode()

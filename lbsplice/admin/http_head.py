@@ -26,13 +26,14 @@ SECURITY = {
     "X-Frame-Options": "DENY",
 }
 
-FILES = (What.SCRIPT, What.ACTIONS, What.STYLE)
+FILES = (What.WORDS, What.SCRIPT, What.ACTIONS, What.STYLE)
 
 TYPES = {
     What.PAGE: "text/html",
     What.CSV: "text/plain",
     What.TYPED: "text/plain",
     What.JSON: "application/json",
+    What.WORDS: "text/javascript",
     What.SCRIPT: "text/javascript",
     What.ACTIONS: "text/javascript",
     What.STYLE: "text/css",
@@ -59,7 +60,7 @@ def document(
     """The page itself; `settings` are what its scripts need to know."""
     words = {
         "uri": page.uri or "",
-        "title": node or page.show_node or "lbsplice",
+        "title": page.show_node or node or "lbsplice",
         "node": (page.show_node or node) if page.show_node is not None else "",
         "description": (page.show_desc or description) if page.show_desc is not None else "",
         "version": "" if page.hide_version else __version__,

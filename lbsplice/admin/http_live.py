@@ -1,5 +1,5 @@
 """What the statistics page shows, as rows that a browser is sent: all of them once, then
-those that have changed. Pure."""
+of those that have changed the fields that have. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class Live:
     def change(self, view: View, now: float) -> Change:
         """Take the view in, at the Unix time `now`; what has changed by it."""
         rows = self._rows_of(view, now)
-        changed = {key: row for key, row in rows.items() if self.rows.get(key) != row}
+        changed = {
+            key: _different(self.rows.get(key), row)
+            for key, row in rows.items()
+            if self.rows.get(key) != row
+        }
         gone = [key for key in self.rows if key not in rows]
         order = list(rows)
         change: Change = {"now": now, "rows": changed}
@@ -87,6 +91,13 @@ class Live:
         since = round(now) - seconds
         before = self.rows.get(key, {}).get("since", 0)
         return before if abs(before - since) <= 1 else since
+
+
+def _different(before: Row | None, row: Row) -> Row:
+    """The fields to send to who has the row as it was; all of a new one."""
+    if before is None:
+        return row
+    return {name: value for name, value in row.items() if before.get(name) != value}
 
 
 def _flow(view: FrontendView | BackendView | ServerView) -> Row:
@@ -152,7 +163,7 @@ def _server(view: ServerView, since: int) -> Row:
         "status": view.status,
         "look": look(view),
         "since": since,
-        "weight": view.weight,
+        "weight": view.user_weight,
         "backup": view.backup,
         "check": check,
         "failed": view.failed_checks,

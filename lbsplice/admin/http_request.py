@@ -26,6 +26,7 @@ class What(Enum):
     JSON = "json"
     TYPED = "typed"
     EVENTS = "events"
+    WORDS = "words.js"
     SCRIPT = "page.js"
     ACTIONS = "actions.js"
     STYLE = "page.css"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from aiohttp import HttpVersion11, web
 
-PIECE = 65_536
+PIECE = 262_144
 PATIENCE_S = 10.0
 """With who reads nothing of a piece."""
 

@@ -10,6 +10,7 @@ STALLED_ACK_MS = 1000
 """For so long nothing came from a peer that is called stalled (as `lbsplice rescue` does)."""
 
 
+_SINCE = ("last_data_received_ms", "last_data_sent_ms", "last_ack_ms")
 _OUR_END_SENT = frozenset({"FIN_WAIT1", "LAST_ACK", "CLOSING"})
 
 
@@ -50,15 +51,23 @@ class KernelLeg:
     user_timeout_ms: int = 0
 
     @property
+    def _end(self) -> int:
+        """Our FIN, which the kernel counts as the last byte that is queued."""
+        return int(self.send_queue > 0 and self.state in _OUR_END_SENT)
+
+    @property
     def queued(self) -> int:
-        """Bytes for the peer that it has not acknowledged: without our FIN, which the kernel
-        counts as one."""
-        return self.send_queue - (self.send_queue > 0 and self.state in _OUR_END_SENT)
+        """Bytes for the peer that it has not acknowledged."""
+        return self.send_queue - self._end
 
     @property
     def unacknowledged(self) -> int:
         """Bytes that were sent and are not acknowledged."""
-        return max(0, self.send_queue - self.unsent)
+        return max(0, self.queued - self._unsent_bytes)
+
+    @property
+    def _unsent_bytes(self) -> int:
+        return max(0, self.unsent - self._end)
 
     @property
     def is_stalled(self) -> bool:
@@ -71,9 +80,12 @@ class KernelLeg:
         )
 
     def as_object(self) -> dict[str, Any]:
-        """For JSON."""
+        """For JSON. Who has not answered the connect yet was never heard: those times are
+        None."""
         return {
             **asdict(self),
+            **(dict.fromkeys(_SINCE) if self.state == "SYN_SENT" else {}),
+            "unsent": self._unsent_bytes,
             "unacknowledged": self.unacknowledged,
             "stalled": self.is_stalled,
         }

@@ -1,4 +1,4 @@
-"""What the kernel waits for on one leg, as a sentence without its end."""
+"""What the kernel waits for on one leg, and what it has tried, as sentences without their ends."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def waits_for(leg: KernelLeg | None, name: str) -> str:
     if leg.timer == "off":
         return f"for nothing, and no timer runs: a {name} that is gone is not noticed here"
     return "for nothing"
+
+
+def in_vain(leg: KernelLeg, other: str) -> str:
+    """What a leg that is stalled was sent; `other` is the side that it came from."""
+    what, again = f"it was told that the {other} has ended", "told"
+    if leg.queued:
+        what, again = f"{bytes_text(leg.queued)} are queued for it", "sent"
+    if leg.probes:
+        return f"{what}, and {many(leg.probes, 'probe')} got no answer"
+    return f"{what}, {again} again {many(leg.retransmits, 'time')}"
 
 
 def _silence(leg: KernelLeg) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lbsplice.config.assemble import number
 from lbsplice.config.model import AddressKind, Config, Endpoint, Proxy, StatsPage
-from lbsplice.dataplane.tables import count_of
+from lbsplice.dataplane.tables import Extent, count_of
 from lbsplice.plan.inventory import Inventory
 from lbsplice.plan.slots import ServerKey
 from lbsplice.terms import Algorithm
@@ -44,16 +45,28 @@ class FrontendPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerPlace:
+    """One `bind` of a frontend with `option socket-stats`."""
+
+    frontend: str
+    number: int
+    iid: int
+    lid: int
+    name: str
+    address: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Proxies in the order of the file, disabled ones left out; pages are none of them.
-    The counts say how long the tables have to be to hold all of these."""
+    `extent` says how long the tables have to be to hold all of these."""
 
     order: tuple[str, ...]
     frontends: tuple[FrontendPlace, ...]
     backends: tuple[BackendPlace, ...]
-    frontend_count: int
-    backend_count: int
-    slot_count: int
+    listeners: tuple[ListenerPlace, ...]
+    extent: Extent
 
     @classmethod
     def of(cls, inventory: Inventory, maxconn: int) -> Layout:
@@ -87,6 +100,20 @@ class Layout:
             for p in live
             if p.has_backend
         )
+        listeners = tuple(
+            ListenerPlace(
+                frontend=p.name,
+                number=numbers.listeners[p.name, index],
+                iid=p.id,
+                lid=lid,
+                name=bind.name or f"sock-{lid}",
+                address=_address(bind.endpoint) or "unix",
+                limit=bind.maxconn or 0,
+            )
+            for p in live
+            if p.has_frontend and p.socket_stats
+            for index, (bind, lid) in enumerate(number(p.binds, lambda bind: bind.id, 1))
+        )
         names = [
             section.name
             for section in config.sections
@@ -96,9 +123,13 @@ class Layout:
             order=tuple(dict.fromkeys(names)),
             frontends=frontends,
             backends=backends,
-            frontend_count=count_of([each.number for each in frontends]),
-            backend_count=count_of([each.number for each in backends]),
-            slot_count=count_of([s.slot for each in backends for s in each.servers]),
+            listeners=listeners,
+            extent=Extent(
+                count_of([each.number for each in listeners]),
+                count_of([each.number for each in frontends]),
+                count_of([each.number for each in backends]),
+                count_of([s.slot for each in backends for s in each.servers]),
+            ),
         )
 
 

@@ -20,6 +20,7 @@ from lbsplice.admin.building import (
     ServerRows,
     backend_row,
     frontend_row,
+    listener_row,
 )
 from lbsplice.admin.layout import Layout
 from lbsplice.admin.meters import PERIOD_S, Rates
@@ -31,17 +32,17 @@ from lbsplice.admin.view import (
     BackendView,
     Flow,
     FrontendView,
+    ListenerView,
     ProcessView,
     Rate,
     ThreadView,
     View,
 )
-from lbsplice.dataplane.tables import Sums, Tables
+from lbsplice.dataplane.tables import Counted, Sums, Tables
 from lbsplice.in_force import InForce
 from lbsplice.limits import fixed_descriptors
 from lbsplice.orchestrator import Orchestrator
 from lbsplice.service import Share
-from lbsplice.terms import Cause
 
 V = TypeVar("V")
 
@@ -62,6 +63,7 @@ class Looking:
     def __init__(self, plane: Orchestrator, share: Share) -> None:
         self._plane = plane
         self._share = share
+        self._startup_warnings = sum(map(_is_warning, share.startup_logs))
         self.page_counts: Mapping[str, PageCounts] = MappingProxyType({})
         self._tables: Tables = plane.workers.tables
         self._rates = Rates(plane.chronicle.peaks, plane.chronicle.peaked)
@@ -80,7 +82,7 @@ class Looking:
 
     def start(self) -> None:
         """Begin to measure, on the running loop."""
-        self._plane.chronicle.booted(process.age_s(self._plane.hub.pid))
+        self._plane.chronicle.booted(time.monotonic() - process.STARTED_S)
         self._again("tick", PERIOD_S, self._tick)
         self._look_for_stalled()
 
@@ -97,7 +99,7 @@ class Looking:
         self._take_in()
         self._rates.tick(time.monotonic(), self._counted())
         self._lags.append(self._plane.checker.take_lag())
-        self._plane.chronicle.dropped(self._plane.hub.dropped)
+        self._note_the_log()
 
     def _look_for_stalled(self) -> None:
         self._again("stalled", _STALL_SECONDS, self._look_for_stalled)
@@ -108,11 +110,11 @@ class Looking:
         self._timers[what] = asyncio.get_running_loop().call_later(seconds, do)
 
     def _counted(self) -> dict[str, list[int]]:
-        layout, tables = self._layout, self._tables
+        tables, extent = self._tables, self._layout.extent
         return {
-            "frontend": [row.sessions for row in tables.frontends(layout.frontend_count)],
-            "backend": [row.sessions for row in tables.backends(layout.backend_count)],
-            "server": [row.sessions for row in tables.slots(layout.slot_count)],
+            "frontend": [row.sessions for row in tables.frontends(extent.frontends)],
+            "backend": [row.sessions for row in tables.backends(extent.backends)],
+            "server": [row.sessions for row in tables.slots(extent.slots)],
             "process": self._process_counts(),
             "page": [each.total for each in self._page_counts()],
         }
@@ -120,6 +122,10 @@ class Looking:
     def _process_counts(self) -> list[int]:
         totals = self._plane.workers.counters.workers()
         return [totals.accepted, totals.spliced_bytes]
+
+    def _note_the_log(self) -> None:
+        self._plane.chronicle.dropped(self._plane.hub.dropped)
+        self._plane.chronicle.warned(self._plane.hub.warnings)
 
     # ---- the configuration ----
 
@@ -157,26 +163,28 @@ class Looking:
         plane, layout = self._plane, self._layout
         plane.chronicle.settle(lambda slot: plane.workers.counters.slot(slot).killed)
         frontends, backends = self._pages(moment)
+        raw = self._tables.counted(layout.extent)
+        known = plane.tallies.above(raw)
         return View(
-            frontends=_ordered(layout.order, self._frontends(moment), frontends),
-            backends=_ordered(layout.order, self._backends(moment), backends),
+            frontends=_ordered(layout.order, self._frontends(raw, known, moment), frontends),
+            backends=_ordered(layout.order, self._backends(raw, known, moment), backends),
+            listeners=self._listeners(known),
             process=self._process(moment),
             proxies=layout.order,
             transitions=plane.chronicle.transitions,
             threads=tuple(ThreadView(*each) for each in plane.workers.counters.by_thread()),
+            startup_logs=self._share.startup_logs,
         )
 
     def _rate(self, kind: str, sums: Sequence[Sums], now: float) -> Sequence[RatePair]:
         return self._rates.read(now, kind, [row.sessions for row in sums])
 
-    def _frontends(self, moment: Moment) -> dict[str, FrontendView]:
-        count = self._layout.frontend_count
-        sums = self._tables.frontends(count)
+    def _frontends(self, raw: Counted, known: Counted, moment: Moment) -> dict[str, FrontendView]:
         columns = Columns(
-            self._plane.tallies.frontends(sums),
+            known.frontends,
             (),
-            self._tables.frontend_gauges(count),
-            self._rate("frontend", sums, moment.now),
+            self._tables.frontend_gauges(self._layout.extent.frontends),
+            self._rate("frontend", raw.frontends, moment.now),
         )
         accepting, edits = self._plane.accepting, self._plane.force.edits
         rows = {}
@@ -185,20 +193,27 @@ class Looking:
             rows[place.name] = frontend_row(place, columns, edit, accepting)
         return rows
 
-    def _backends(self, moment: Moment) -> dict[str, BackendView]:
+    def _listeners(self, known: Counted) -> tuple[ListenerView, ...]:
+        gauges = self._tables.listener_gauges(self._layout.extent.listeners)
+        return tuple(
+            listener_row(place, known.listeners[place.number], gauges[place.number])
+            for place in self._layout.listeners
+        )
+
+    def _backends(self, raw: Counted, known: Counted, moment: Moment) -> dict[str, BackendView]:
         plane, tables, layout = self._plane, self._tables, self._layout
-        sums, slots = tables.backends(layout.backend_count), tables.slots(layout.slot_count)
+        extent = layout.extent
         columns = Columns(
-            plane.tallies.backends(sums),
-            tables.backend_times(layout.backend_count),
-            tables.backend_gauges(layout.backend_count),
-            self._rate("backend", sums, moment.now),
+            known.backends,
+            tables.backend_times(extent.backends),
+            tables.backend_gauges(extent.backends),
+            self._rate("backend", raw.backends, moment.now),
         )
         of_servers = Columns(
-            plane.tallies.slots(slots),
-            tables.slot_times(layout.slot_count),
-            tables.slot_gauges(layout.slot_count),
-            self._rate("server", slots, moment.now),
+            known.slots,
+            tables.slot_times(extent.slots),
+            tables.slot_gauges(extent.slots),
+            self._rate("server", raw.slots, moment.now),
         )
         states, chronicle = plane.roster.states, plane.chronicle
         asking, bases = plane.checker.asking, chronicle.checks
@@ -231,11 +246,10 @@ class Looking:
         global_, threads = plane.config.global_, plane.workers.sizes.threads
         totals, gauge = counters.workers(), counters.process_sessions()
         accepted, bytes_out = self._rates.read(moment.now, "process", self._process_counts())
-        chronicle.dropped(plane.hub.dropped)
+        self._note_the_log()
         maxconn, most = plane.force.maxconn, plane.force.limit
         fixed = fixed_descriptors(plane.config, threads)
         listeners = len(plane.force.sockets) if plane.accepting else 0
-        killed = self._tables.of_all_frontends("killed")
         busy = [plane.workers.busy_percent(thread) for thread in range(threads)]
         return ProcessView(
             pid=plane.hub.pid,
@@ -261,17 +275,16 @@ class Looking:
             jobs=gauge.now + listeners,
             listeners=listeners,
             dropped_logs=chronicle.dropped_logs,
+            warnings=self._startup_warnings + chronicle.warnings,
             idle_percent=100 - sum(busy) // max(1, len(busy)),
+            maxconn_reached=totals.maxconn_reached,
             boot_ms=chronicle.boot_ms,
             adoptions=chronicle.adoptions,
             crashes=chronicle.crashes,
             events_dropped=totals.events_dropped,
             check_lag_ms=round(max(self._lags) * 1000),
             stalled=self._stalled.count,
-            kills={
-                Cause.DOWN.value: chronicle.down_kills,
-                Cause.KILLED.value: max(0, killed - chronicle.down_kills),
-            },
+            kills=plane.tallies.kills(),
             kill_latency_ms=round(chronicle.kill_latency_s * 1000),
         )
 
@@ -303,6 +316,10 @@ class Looking:
         return [
             (binds.get(key, ""), sock.fileno()) for key, sock in self._plane.force.sockets.items()
         ]
+
+
+def _is_warning(line: str) -> bool:
+    return line.startswith("[WARNING]")
 
 
 def _ordered(order: Sequence[str], rows: dict[str, V], pages: Mapping[str, V]) -> dict[str, V]:

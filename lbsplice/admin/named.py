@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from lbsplice.admin.control import AdminError
@@ -40,6 +40,11 @@ def server(view: View, key: ServerKey) -> ServerView:
     raise AdminError("No such server.")
 
 
+def servers(view: View) -> dict[ServerKey, ServerView]:
+    """All of them, by their names."""
+    return {each.key: each for back in view.backends.values() for each in back.servers}
+
+
 def proxy_id(view: View, word: str) -> int:
     """The number of the proxy of a name, or the word's own. Raises AdminError."""
     found = _proxy(view.frontends, word) or _proxy(view.backends, word)
@@ -55,6 +60,18 @@ def split_key(words: Sequence[str]) -> ServerKey:
     if not slash:
         raise AdminError("Require 'backend/server'.")
     return name, rest
+
+
+def server_key(look: Callable[[], View], words: Sequence[str]) -> ServerKey:
+    """The server that stands first. Names are taken as they are, for whoever is told to do
+    something with it: a view is not made for each of a thousand orders. Raises AdminError."""
+    key = split_key(words)
+    return server(look(), key).key if key[0][:1] == "#" or key[1][:1] == "#" else key
+
+
+def frontend_name(look: Callable[[], View], word: str) -> str:
+    """The frontend's name, in the same way. Raises AdminError."""
+    return frontend(look(), word).name if word.startswith("#") else word
 
 
 def _proxy(halves: Mapping[str, _Half], word: str) -> _Half | None:

@@ -5,7 +5,7 @@ that name HAProxy's own machinery (calls, flags of channels, analysers) are 0.""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from lbsplice.admin import named
 from lbsplice.admin.control import AdminError
 from lbsplice.admin.session import LegView, SessionView
 from lbsplice.admin.state_text import leading_number, length
-from lbsplice.admin.view import View
+from lbsplice.admin.view import ServerView, View
 from lbsplice.errors import UnitError
 from lbsplice.plan.slots import ServerKey
 from lbsplice.report.sessionlog import MONTHS
@@ -163,8 +163,8 @@ def _read_expiry(session: SessionView, side: int) -> str:
 # ---- everything about one ----
 
 
-def detail(session: SessionView, view: View) -> str:
-    """All that is known of a session, in HAProxy's order of lines."""
+def detail(session: SessionView, view: View, servers: Mapping[ServerKey, ServerView]) -> str:
+    """All that is known of a session, in HAProxy's order of lines. `servers` are the view's."""
     client, server = session.legs
     _, state = _SERVER_STATES[session.state]
     return (
@@ -177,7 +177,7 @@ def detail(session: SessionView, view: View) -> str:
         f"crashes={session.crashes} waiting=0 epoch=0\n"
         f"  {_frontend(session, view)}\n"
         f"  {_backend(session, view)}\n"
-        f"  {_server(session, view)}\n"
+        f"  {_server(session, servers)}\n"
         f"  task=0x0 (state=0x00 nice=0 calls=0 rate=0 exp={_or_never(_expiry(session))} "
         f"tmask={1 << session.thread:#x} age={length(session.age_ms)})\n"
         + _side("scf", "co0", client, _ESTABLISHED, session.family, session.thread)
@@ -205,14 +205,13 @@ def _backend(session: SessionView, view: View) -> str:
     return f"backend={session.backend} {shown}"
 
 
-def _server(session: SessionView, view: View) -> str:
+def _server(session: SessionView, servers: Mapping[ServerKey, ServerView]) -> str:
     if session.server is None:
         return "server=<NONE> (id=-1)"
-    back = view.backends.get(session.server[0])
-    for server in back.servers if back else ():
-        if server.key == session.server:
-            return f"server={server.key[1]} (id={server.sid}) addr={server.address or 'unix'}"
-    return f"server={session.server[1]} (id=-1)"
+    server = servers.get(session.server)
+    if server is None:
+        return f"server={session.server[1]} (id=-1)"
+    return f"server={server.key[1]} (id={server.sid}) addr={server.address or 'unix'}"
 
 
 def _family(leg: LegView, family: str) -> str:

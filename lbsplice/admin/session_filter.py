@@ -11,7 +11,7 @@ from lbsplice.admin.objects import Kernel, is_stalled
 from lbsplice.admin.session import SessionView
 from lbsplice.errors import UnitError
 from lbsplice.stuck.selection import Endpoint, parse_endpoint
-from lbsplice.units import parse_duration, parse_integer
+from lbsplice.units import Fault, QuantityError, parse_duration, parse_integer
 
 USAGE = (
     "expects 'server [BACKEND/]NAME', 'backend NAME', 'client ADDR[:PORT]', 'older TIME',"
@@ -84,6 +84,17 @@ def filter_words(wanted: Filter) -> list[str]:
     return words + (["quick"] if wanted.quick else [])
 
 
+def parse_span(text: str) -> int:
+    """A length of time in ms; a number alone is seconds. A session may be older than a
+    `timeout` can be long. Raises UnitError."""
+    try:
+        return parse_duration(text, unit="s")
+    except QuantityError as why:
+        if why.fault is not Fault.OVERFLOW:
+            raise
+        return 1000 * parse_duration(text, unit="s", result="s")
+
+
 def _next(rest: Iterator[str], word: str) -> str:
     value = next(rest, None)
     if value is None:
@@ -102,8 +113,8 @@ _VALUES: dict[str, Callable[[str], tuple[str, object]]] = {
     "server": lambda text: ("server", text),
     "backend": lambda text: ("backend", text),
     "client": lambda text: ("client", parse_endpoint(text)),
-    "older": lambda text: ("older_ms", parse_duration(text, unit="s")),
-    "idle": lambda text: ("idle_ms", parse_duration(text, unit="s")),
+    "older": lambda text: ("older_ms", parse_span(text)),
+    "idle": lambda text: ("idle_ms", parse_span(text)),
     "limit": lambda text: ("limit", _limit(text)),
 }
 

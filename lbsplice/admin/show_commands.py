@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 
 from lbsplice import statefile
@@ -16,6 +15,7 @@ from lbsplice.admin import info, named, sess, show_commands_process, stat, typed
 from lbsplice.admin.commands import Answer, Command, Context
 from lbsplice.admin.control import AdminError
 from lbsplice.admin.levels import Level
+from lbsplice.admin.stat_filter import parse_filter
 from lbsplice.admin.view import BackendView, ServerView, View
 from lbsplice.config.model import Config
 from lbsplice.health.judge import CheckResult
@@ -48,6 +48,9 @@ _OF_RESOLVERS = (
 )
 
 
+_LINES = stat.Lines()
+
+
 def _stat(context: Context, words: list[str], _payload: str | None) -> Answer:
     if words[:1] == ["domain"]:
         if words[1:2] == ["resolvers"]:
@@ -56,13 +59,13 @@ def _stat(context: Context, words: list[str], _payload: str | None) -> Answer:
             raise AdminError("Invalid statistics domain.")
         words = words[2:]
     view = context.control.view()
-    wanted = stat.parse_filter(words, view, legends=context.level >= Level.OPERATOR)
+    wanted = parse_filter(words, view, legends=context.level >= Level.OPERATOR)
     flags = set(words[3:] if wanted.is_bound else words)
     if "json" in flags and not _last_is(words, "typed"):
         return stat.json(view, wanted)
     if "typed" in flags:
         return stat.typed(view, wanted, desc="desc" in flags)
-    return stat.csv(view, wanted)
+    return _LINES.csv(view, wanted)
 
 
 def _info(context: Context, words: list[str], _payload: str | None) -> str:
@@ -101,15 +104,16 @@ def _sess(context: Context, words: list[str], _payload: str | None) -> Answer:
     found = context.control.session(wanted.serial)
     if found is None:
         raise AdminError("Session not found.")
-    return sess.detail(found, view)
+    return sess.detail(found, view, named.servers(view))
 
 
 async def _sessions(context: Context, wanted: sess.Selection, view: View) -> AsyncIterator[str]:
+    servers = named.servers(view) if wanted.everything else {}
     first: int | None = 0
     while first is not None:
         some, first = context.control.sessions(first, _AT_ONCE)
         yield "".join(
-            sess.detail(each, view) if wanted.everything else sess.line(each)
+            sess.detail(each, view, servers) if wanted.everything else sess.line(each)
             for each in some
             if wanted.matches(each)
         )
@@ -129,34 +133,24 @@ def _backends(view: View, name: str | None) -> list[BackendView]:
         raise AdminError("Can't find backend.") from None
 
 
-def _servers_state(context: Context, words: list[str], _payload: str | None) -> str:
-    now = time.monotonic()
+def _servers_state(context: Context, words: list[str], _payload: str | None) -> Iterator[str]:
     backends = _backends(context.control.view(), words[0] if words else None)
     shown = {server.key: server for backend in backends for server in backend.servers}
-    return statefile.render(
-        _only(context.config, shown),
-        {key: _state(context.config, server, now) for key, server in shown.items()},
-        now,
-        backends[0].name if words else None,
-    )
+    return _states(context.config, shown, time.monotonic())
 
 
-def _only(config: Config, shown: dict[ServerKey, ServerView]) -> Config:
-    """The configuration with those servers alone: a reload may be under way."""
-    return replace(
-        config,
-        proxies=tuple(
-            replace(
-                proxy,
-                servers=tuple(each for each in proxy.servers if (proxy.name, each.name) in shown),
-            )
-            for proxy in config.proxies
-        ),
-    )
+def _states(config: Config, shown: Mapping[ServerKey, ServerView], now: float) -> Iterator[str]:
+    """A server that is not shown yet is left out: a reload may be under way."""
+    yield statefile.FIRST_LINES
+    for proxy in config.proxies:
+        for server in proxy.servers if proxy.has_backend else ():
+            view = shown.get((proxy.name, server.name))
+            if view is not None:
+                yield statefile.line(proxy, server, _state(view, now, server.disabled), now)
 
 
-def _state(config: Config, server: ServerView, now: float) -> ServerState:
-    """What a state file tells of a server."""
+def _state(server: ServerView, now: float, disabled: bool) -> ServerState:
+    """What a state file tells of a server; `disabled` by the configuration."""
     last = None
     if server.check_status not in (CheckStatus.UNKNOWN, CheckStatus.INITIALIZING):
         last = CheckResult(server.check_status in _PASSED, server.check_status)
@@ -170,17 +164,7 @@ def _state(config: Config, server: ServerView, now: float) -> ServerState:
         changed_at=now - server.last_change,
         last_check=last,
         run_weight=server.user_weight,
-        config_disabled=server.admin is AdminState.MAINT and _is_disabled(config, server.key),
-    )
-
-
-def _is_disabled(config: Config, key: ServerKey) -> bool:
-    return any(
-        server.disabled
-        for proxy in config.proxies
-        if proxy.has_backend and proxy.name == key[0]
-        for server in proxy.servers
-        if server.name == key[1]
+        config_disabled=server.admin is AdminState.MAINT and disabled,
     )
 
 

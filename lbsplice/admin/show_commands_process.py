@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+from lbsplice.admin import named
 from lbsplice.admin.commands import Answer, Command, Context, Handler
 from lbsplice.admin.control import AdminError
 from lbsplice.admin.levels import Level
 from lbsplice.admin.lines import Gone
 from lbsplice.admin.session import SessionView
 from lbsplice.admin.state_text import leading_number
-from lbsplice.admin.view import ServerView, ThreadView, Transition, View
+from lbsplice.admin.view import ServerView, ThreadView, Transition
 from lbsplice.plan.slots import ServerKey
 
 _AT_ONCE = 256
@@ -130,7 +131,7 @@ def _pools(context: Context, _words: list[str], _payload: str | None) -> str:
     process = context.control.view().process
     pipes = process.pipes_used + process.pipes_free
     return (
-        "Dumping pools usage. Use SIGQUIT to flush them.\n"
+        "What is kept to be used again: pipes.\n"
         f"  - Pool pipe (2 descriptors) : {pipes} allocated, {process.pipes_used} used, "
         f"limit {process.max_pipes}\n"
         f"Total: 1 pools, {pipes} pipes allocated, {process.pipes_used} used.\n"
@@ -165,7 +166,7 @@ async def _descriptors(context: Context, only: int | None) -> AsyncIterator[str]
     for _, number in context.control.listening():
         if only in (None, number):
             yield _descriptor(number, 0, 0, f"l.st=RDY {_bound(number)}")
-    servers = _servers(context.control.view())
+    servers = named.servers(context.control.view())
     first: int | None = 0
     while first is not None:
         some, first = context.control.sessions(first, _AT_ONCE)
@@ -185,10 +186,6 @@ def _bound(number: int) -> str:
             return "fam=unix"
         family = "ipv6" if sock.family == socket.AF_INET6 else "ipv4"
         return f"fam={family} lport={sock.getsockname()[1]}"
-
-
-def _servers(view: View) -> dict[ServerKey, ServerView]:
-    return {server.key: server for back in view.backends.values() for server in back.servers}
 
 
 def _legs(session: SessionView, servers: dict[ServerKey, ServerView]) -> Iterator[tuple[int, str]]:
@@ -235,8 +232,8 @@ def _events(context: Context, words: list[str], _payload: str | None) -> Answer:
     """Our one sink holds the servers' last changes."""
     if not words:
         return (
-            "Supported events sinks are listed below. "
-            "Add -w (wait), -n (only new ones), -0 (NUL after each). Any key to stop\n"
+            "Sinks of events. After a sink: -w waits for more, until any key is pressed; "
+            "-n tells only of new ones; -0 ends each with a NUL\n"
             f"    {_RING}       : type=buffer, 0 dropped, the servers' last changes\n"
         )
     if context.level < Level.OPERATOR:

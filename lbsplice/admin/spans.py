@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-_SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
+_TENTH, _SECOND, _MINUTE, _HOUR, _DAY = 100, 1000, 60_000, 3_600_000, 86_400_000
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_COLUMN = 5
 _ROUNDS_UP = 999.95  # to a thousand
 
 
 def span_text(ms: float) -> str:
     """
-    >>> [span_text(each) for each in (250, 75_000, 7_260_000, 180_000_000)]
-    ['0.2s', '1m15s', '2h01m', '2d02h']
+    >>> [span_text(each) for each in (250, 59_999, 75_000, 7_260_000, 180_000_000)]
+    ['0.2s', '59.9s', '1m15s', '2h01m', '2d02h']
     """
     whole = int(ms)
     if whole < _MINUTE:
-        return f"{whole / _SECOND:.1f}s"
+        return f"{whole // _TENTH / 10:.1f}s"
     if whole < _HOUR:
         return f"{whole // _MINUTE}m{whole % _MINUTE // _SECOND:02d}s"
     if whole < _DAY:
         return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
     return f"{whole // _DAY}d{whole % _DAY // _HOUR:02d}h"
+
+
+def short_span(ms: float) -> str:
+    """In no more than five characters, for a column.
+
+    >>> [short_span(each) for each in (250, 75_000, 675_000, 7_260_000, 86_399_000, 9e9)]
+    ['0.2s', '1m15s', '11m', '2h01m', '23h', '104d']
+    """
+    text = span_text(ms)
+    if len(text) <= _COLUMN:
+        return text
+    unit = next(at for at, each in enumerate(text) if each in "mhd")
+    return text[: unit + 1]
 
 
 def range_text(best_ms: int, worst_ms: int) -> str:

@@ -6,23 +6,25 @@ columns that only HTTP has are 0 or empty as there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from lbsplice.admin import named
 from lbsplice.admin.stat_columns import BACKEND_TAGS, COLUMNS, HEADER, POSITIONS
-from lbsplice.admin.state_text import check_details, check_word, leading_number
+from lbsplice.admin.state_text import check_details, check_word
 from lbsplice.admin.typed import ABSENT, Value, described, field_json
 from lbsplice.admin.view import BackendView, FrontendView, ListenerView, ServerView, View
+from lbsplice.plan.slots import ServerKey
 from lbsplice.report.healthlog import DESCRIPTIONS
 from lbsplice.report.sessionlog import one_line
 from lbsplice.statefile import STATUSES
 from lbsplice.terms import AdminState, CheckStatus
 
+_Made = TypeVar("_Made")
+
 FRONTENDS, BACKENDS, SERVERS, LISTENERS = 1, 2, 4, 8
-_ALL = -1
+ALL = -1
 _FIRST_WITH_CODE = STATUSES[CheckStatus.L7_OK]
 """From this status on the server itself has answered, with a code."""
 
@@ -33,9 +35,9 @@ class Filter:
     listener; -1 is all. `up` leaves out servers that are not up, `no_maint` those in
     maintenance. `legends`: addresses and algorithms are shown."""
 
-    iid: int = _ALL
-    types: int = _ALL
-    sid: int = _ALL
+    iid: int = ALL
+    types: int = ALL
+    sid: int = ALL
     up: bool = False
     no_maint: bool = False
     legends: bool = True
@@ -45,20 +47,6 @@ class Filter:
     def counts_servers(self) -> bool:
         """Does a backend's status tell how many of its servers are up?"""
         return self.up or self.no_maint
-
-
-def parse_filter(words: Sequence[str], view: View, *, legends: bool = True) -> Filter:
-    """The filter of `show stat WORDS`. Three words that are there are the proxy, the type
-    and the server, whatever they say. Raises AdminError for a proxy that is not there."""
-    iid = types = sid = _ALL
-    rest = words
-    if len(words) >= 3:
-        iid = named.proxy_id(view, words[0])
-        types, sid = leading_number(words[1]), leading_number(words[2])
-        rest = words[3:]
-    return Filter(
-        iid, types, sid, "up" in rest, "no-maint" in rest, legends, is_bound=rest is not words
-    )
 
 
 # ---- rows ----
@@ -128,19 +116,25 @@ class Row(NamedTuple):
 def rows(view: View, wanted: Filter = Filter()) -> Iterator[Row]:
     """The rows that are wanted, in the order of the file; a proxy's frontend comes before
     its listeners, its servers and its backend."""
+    return _rows(view, wanted, _server)
+
+
+def _rows(
+    view: View, wanted: Filter, of_server: Callable[[ServerView, Filter], _Made]
+) -> Iterator[Row | _Made]:
     for front, back in _proxies(view):
-        if front is not None and wanted.iid in (_ALL, front.iid):
+        if front is not None and wanted.iid in (ALL, front.iid):
             if wanted.types & FRONTENDS:
                 yield _frontend(front)
             if wanted.types & LISTENERS:
                 for listener in view.listeners:
-                    if listener.frontend == front.name and wanted.sid in (_ALL, listener.lid):
+                    if listener.frontend == front.name and wanted.sid in (ALL, listener.lid):
                         yield _listener(listener, front.mode, wanted)
-        if back is not None and wanted.iid in (_ALL, back.iid):
+        if back is not None and wanted.iid in (ALL, back.iid):
             if wanted.types & SERVERS:
                 for server in back.servers:
-                    if wanted.sid in (_ALL, server.sid) and _is_wanted(server, wanted):
-                        yield _server(server, wanted)
+                    if wanted.sid in (ALL, server.sid) and _is_wanted(server, wanted):
+                        yield of_server(server, wanted)
             if wanted.types & BACKENDS:
                 yield _backend(back, wanted)
 
@@ -330,8 +324,41 @@ def _csv_text(text: str) -> str:
 def csv(view: View, wanted: Filter = Filter()) -> Iterator[str]:
     """The header, then a line for each row."""
     yield HEADER + "\n"
-    for row in rows(view, wanted):
-        yield row.shape.csv % row.values
+    yield from map(_csv_line, rows(view, wanted))
+
+
+def _csv_line(row: Row) -> str:
+    return row.shape.csv % row.values
+
+
+class Lines:
+    """The CSV of one view after the other. A server's row that is the very object of the
+    answer before has its line still: who asks often pays for what has changed."""
+
+    def __init__(self) -> None:
+        self._kept: dict[ServerKey, tuple[ServerView, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def csv(self, view: View, wanted: Filter = Filter()) -> Iterator[str]:
+        """As the function of that name. Only whole answers are kept."""
+        if wanted != Filter():
+            yield from csv(view, wanted)
+            return
+        before, kept = self._kept, {}
+
+        def line(server: ServerView, wanted: Filter) -> str:
+            old = before.get(server.key)
+            if old is None or old[0] is not server:
+                old = server, _csv_line(_server(server, wanted))
+            kept[server.key] = old
+            return old[1]
+
+        yield HEADER + "\n"
+        for made in _rows(view, wanted, line):
+            yield made if isinstance(made, str) else _csv_line(made)
+        self._kept = kept
 
 
 def typed(view: View, wanted: Filter = Filter(), *, desc: bool = False) -> Iterator[str]:

@@ -52,8 +52,8 @@ class Chronicle:
         self.boot_ms = past.boot_ms
         self.adoptions = past.adoptions + (planned is not None)
         self.crashes = past.crashes + (planned is False)
-        self.down_kills = past.down_kills
         self.dropped_logs_before = self._dropped_logs = past.dropped_logs
+        self._warnings_before = self._warnings = past.warnings
         self.kill_latency_s = 0.0
         self._passed: deque[Passed] = deque(past.transitions, MOST_TRANSITIONS)
         self._number = self._passed[-1].number if self._passed else 0
@@ -81,8 +81,8 @@ class Chronicle:
                 boot_ms=self.boot_ms,
                 adoptions=self.adoptions,
                 crashes=self.crashes,
-                down_kills=self.down_kills,
                 dropped_logs=self._dropped_logs,
+                warnings=self._warnings,
                 transitions=tuple(self._passed),
                 counting=tuple(self._counting),
                 backends=tuple(self._backends.values()),
@@ -181,7 +181,6 @@ class Chronicle:
             passed = self._passed[place]
             if passed.number == number:
                 if ended > passed.ended:
-                    self.down_kills += ended - passed.ended
                     self._passed[place] = replace(passed, ended=ended)
                     self._changed()
                 return
@@ -203,6 +202,12 @@ class Chronicle:
             self._dropped_logs = self.dropped_logs_before + lines
             self._changed()
 
+    def warned(self, lines: int) -> None:
+        """This worker has told so many warnings."""
+        if self._warnings_before + lines != self._warnings:
+            self._warnings = self._warnings_before + lines
+            self._changed()
+
     # ---- what is asked for ----
 
     @property
@@ -218,6 +223,10 @@ class Chronicle:
     @property
     def dropped_logs(self) -> int:
         return self._dropped_logs
+
+    @property
+    def warnings(self) -> int:
+        return self._warnings
 
     def backend(self, name: str) -> BackendPast:
         return self._backends.get(name) or BackendPast(name, self.began)

@@ -149,7 +149,8 @@ class BackendView:
 
 @dataclass(frozen=True, slots=True)
 class ListenerView:
-    """One `bind`, where `option socket-stats` is set."""
+    """One `bind`, where `option socket-stats` is set. `status` is OPEN or FULL, also of a
+    frontend that is paused."""
 
     frontend: str
     iid: int
@@ -205,7 +206,7 @@ class ProcessView:
     idle_percent: int
     warnings: int = 0
     maxconn_reached: int = 0
-    boot_ms: int = 0  # from the start to the first session that could be accepted
+    boot_ms: int = 0  # from the start of the program to the first that could be accepted
     # lbsplice's own
     adoptions: int = 0
     crashes: int = 0
@@ -230,6 +231,10 @@ class ThreadView:
     accept_pauses: int = 0
     batches: int = 0
     pipes_free: int = 0
+    maxconn_reached: int = 0
+    killed_down: int = 0
+    killed_up: int = 0
+    killed_order: int = 0
 
 
 @dataclass(frozen=True, slots=True)

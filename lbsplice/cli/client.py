@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import click
@@ -254,7 +255,12 @@ def _not_ours(one: Running) -> str:
 
 
 def _by_socket(text: str) -> BySocket:
-    return BySocket(parse_address(text, STATS).endpoint, text)
+    """A path may be relative, unlike in a configuration. Raises NotFound and ConfigError."""
+    is_path = "@" not in text and ("/" in text or os.path.lexists(text))
+    if not text or (":" not in text and "@" not in text and not is_path):
+        raise NotFound(f"'{text}' is no socket here, and has no port as HOST:PORT has", FAILED)
+    meant = str(Path(text).absolute()) if is_path else text
+    return BySocket(parse_address(meant, STATS).endpoint, text)
 
 
 def _of_files(files: Sequence[str]) -> BySocket | None:

@@ -1,4 +1,5 @@
-"""`lbsplice completion`: what makes a shell complete commands, options and server names."""
+"""`lbsplice completion`: what makes a shell complete commands, options, servers
+and sessions."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ _VARIABLE = "_LBSPLICE_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which a shell completes commands, options, and the names of the
-    servers of the running lbsplice.
+    """Print the script with which a shell completes commands and names.
+
+    It completes options too, and asks the running lbsplice for the names of its servers and
+    the ids of its sessions.
 
     \b
     Examples:

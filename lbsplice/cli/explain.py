@@ -15,11 +15,11 @@ from lbsplice.cli.names import complete_session, session_ids
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @asking
 def explain(where: Where, id_: str, as_json: bool) -> None:
-    """Say why a session is still open and when it will end: which timers run on each side,
-    what the kernel waits for, and what happens if the client or the server is gone, or the
-    server goes down now.
+    """Say why a session is still open and when it will end.
 
-    ID is one of `lbsplice sessions`.
+    It tells which timers run on each side, what the kernel waits for, and what happens if
+    the client or the server is gone, or the server goes down now. ID is one of `lbsplice
+    sessions`.
 
     \b
     Examples:

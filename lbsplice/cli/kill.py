@@ -14,8 +14,9 @@ from lbsplice.cli.names import complete_server, complete_session, resolve, sessi
 
 @click.group()
 def kill() -> None:
-    """End sessions of the running lbsplice: both sides are reset, after what is already
-    there for the client has been delivered."""
+    """End sessions of the running lbsplice.
+
+    Both sides are reset, after what is already there for the client has been delivered."""
 
 
 @kill.command()
@@ -29,9 +30,9 @@ def kill() -> None:
 )
 @asking
 def session(where: Where, ids: tuple[str, ...]) -> None:
-    """End the sessions with these ids, as `lbsplice sessions` shows them.
+    """End the sessions with these ids.
 
-    Exit status 1: one of them is not there (any more).
+    `lbsplice sessions` shows the ids. Exit status 1: one of them is not there (any more).
 
     \b
     Example:
@@ -45,6 +46,8 @@ def session(where: Where, ids: tuple[str, ...]) -> None:
         except Refused as why:
             click.echo(f"lbsplice: {why}", err=True)
             failed = True
+        else:
+            click.echo(f"{each}: ended")
     sys.exit(FAILED if failed else 0)
 
 

@@ -48,6 +48,10 @@ _LOADED_WHEN_ASKED_FOR = (
 Each is in the module of its name."""
 
 
+_WHOLE = 1000
+"""As long as no first sentence of a command's help is."""
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *_LOADED_WHEN_ASKED_FOR])
@@ -58,6 +62,13 @@ class _Commands(click.Group):
             assert isinstance(command, click.Command), cmd_name
             return command
         return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with its first sentence, as a whole."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        shown = [(name, each) for name, each in found if each is not None and not each.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(_WHOLE)) for name, each in shown])
 
 
 @click.group(cls=_Commands)
@@ -72,6 +83,7 @@ def commands() -> None:
       lbsplice run -f lb.cfg
       lbsplice -Ws -f /etc/haproxy/haproxy.cfg -p /run/lbsplice.pid
       lbsplice reload
+      lbsplice status
     """
 
 

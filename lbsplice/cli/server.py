@@ -45,5 +45,10 @@ def server(where: Where, name: str, action: str, value: str | None) -> None:
         there.order("set", "server", full, "state", action)
     for each in servers_of(there.status()):
         if name_of_server(each) == full:
-            weight = f" (weight {each['user_weight']})" if action == _WEIGHT else ""
+            weight = _told(each["user_weight"]) if action == _WEIGHT else ""
             click.echo(f"{full}|{styled(each['status'])}{weight}")
+
+
+def _told(weight: int) -> str:
+    """A share of a small weight may be nothing: half of 1 is 0."""
+    return f" (weight {weight}{'' if weight else ': it gets no new sessions'})"

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from lbsplice.admin.session_filter import Filter, filter_words
-from lbsplice.admin.spans import short_bytes, span_text
+from lbsplice.admin.session_filter import Filter, filter_words, parse_span
+from lbsplice.admin.spans import short_bytes, short_span, span_text
 from lbsplice.cli.client import Lbsplice, Where, asking
 from lbsplice.cli.names import (
     complete_backend,
@@ -20,12 +20,12 @@ from lbsplice.cli.names import (
 )
 from lbsplice.errors import UnitError
 from lbsplice.stuck.selection import Endpoint, parse_endpoint
-from lbsplice.units import parse_duration
+from lbsplice.units import Fault, QuantityError
 
 _SIDE_WIDTH = len(" server!")
 _SIDES = ("client", "server")
-_HEAD = ("idle", "bytes")
-_KERNEL_HEAD = ("state", "timer", "unsent", "unacked", "retrans", "probes", "heard")
+HEAD = ("idle", "bytes")
+KERNEL_HEAD = ("state", "timer", "unsent", "unack", "resent", "probes", "heard")
 _LEFT = frozenset(("state", "timer"))
 _TIMERS = {"on": "retrans"}
 _STATES = {"ESTABLISHED": "ESTAB"}
@@ -33,8 +33,10 @@ _STATES = {"ESTABLISHED": "ESTAB"}
 
 def _time(_context: click.Context, option: click.Parameter, value: str | None) -> int:
     try:
-        return 0 if value is None else parse_duration(value, unit="s")
-    except UnitError as why:
+        return 0 if value is None else parse_span(value)
+    except QuantityError as why:
+        if why.fault is Fault.OVERFLOW:
+            raise click.BadParameter(str(why), param=option) from why
         raise click.BadParameter(f"'{value}' is no time such as 30s or 2m", param=option) from why
 
 
@@ -75,11 +77,11 @@ def sessions(
     """List the open sessions of the running lbsplice. All filters that are given must hold.
 
     A line for the session, and one for each side of it. `timer` is the timer of the kernel
-    that runs and when it fires: retrans(mission), keepalive, or probe (window probe);
-    `retrans` and `probes` are how many there were in vain so far. `unsent` and `unacked` are
-    bytes for that side; `heard` is how long ago anything came from there. A side is marked
-    with `!` when it looks gone: data for it was sent again or probed for, and nothing comes
-    back.
+    that runs and when it fires: retrans(mission), keepalive, or probe (window probe).
+    `unsent` and `unack`(nowledged) are bytes for that side; `resent` and `probes` are how
+    often the kernel has tried in vain so far; `heard` is how long ago anything came from
+    there. A side is marked with `!` when it looks gone: data for it was sent again or probed
+    for, and nothing comes back.
 
     Exit status: 0 also when none matches; 1 when there is no such server or backend.
 
@@ -134,7 +136,7 @@ def table(found: Sequence[dict[str, Any]], *, kernel: bool) -> Iterator[str]:
     if not found:
         yield "no session matches"
         return
-    head = _HEAD + (_KERNEL_HEAD if kernel else ())
+    head = HEAD + (KERNEL_HEAD if kernel else ())
     rows = [_rows(session, kernel) for session in found]
     cells = (head, *(row for pair in rows for row in pair))
     widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
@@ -176,7 +178,7 @@ def _rows(session: dict[str, Any], with_kernel: bool) -> tuple[tuple[str, ...], 
     legs = [session["legs"][side] for side in _SIDES]
     return tuple(
         (
-            span_text(leg["idle_ms"]),
+            short_span(leg["idle_ms"]),
             short_bytes(leg["bytes"]),
             *(_kernel_cells(leg["kernel"]) if with_kernel else ()),
         )
@@ -186,7 +188,7 @@ def _rows(session: dict[str, Any], with_kernel: bool) -> tuple[tuple[str, ...], 
 
 def _kernel_cells(kernel: dict[str, Any] | None) -> tuple[str, ...]:
     if kernel is None:  # no TCP socket, or none any more
-        return ("-", *[""] * (len(_KERNEL_HEAD) - 1))
+        return ("-", *[""] * (len(KERNEL_HEAD) - 1))
     return (
         _STATES.get(kernel["state"], kernel["state"]),
         _timer(kernel),
@@ -194,7 +196,7 @@ def _kernel_cells(kernel: dict[str, Any] | None) -> tuple[str, ...]:
         short_bytes(kernel["unacknowledged"]),
         str(kernel["retransmits"]),
         str(kernel["probes"]),
-        span_text(kernel["last_ack_ms"]),
+        "-" if kernel["last_ack_ms"] is None else short_span(kernel["last_ack_ms"]),
     )
 
 
@@ -205,4 +207,4 @@ def _timer(kernel: dict[str, Any]) -> str:
         return "?"
     if name == "off":
         return "-"
-    return f"{_TIMERS.get(name, name)} {span_text(kernel['expires_ms'])}"
+    return f"{_TIMERS.get(name, name)} {short_span(kernel['expires_ms'])}"

@@ -38,8 +38,10 @@ def _interval(_context: click.Context, option: click.Parameter, value: str) -> f
 )
 @asking
 def top(where: Where, interval: float) -> None:
-    """Watch the servers of the running lbsplice: their state, sessions and traffic, and what
-    happened last and which sessions it ended.
+    """Watch the servers of the running lbsplice on the whole screen.
+
+    It shows their state, sessions and traffic, what happened last, and how many sessions
+    that has ended.
 
     Keys: arrows (or j, k) select a server; d drains it, r makes it ready, m puts it into
     maintenance, K ends its sessions; s sorts, S the other way round; / filters; p pauses; ?

@@ -18,7 +18,8 @@ from lbsplice.cli.top_model import KEYS, Model, Row, fitted, sparkline, transiti
 _COLOURS = {"UP": "green", "DOWN": "bold red", "DRAIN": "blue", "MAINT": "magenta"}
 _HISTORY_SHARE = 3  # a third of the lines is for the timeline, no more than
 _HISTORY_LINES = 8
-_OTHER_LINES = 5  # head, column names, title of the timeline, prompt
+_OTHER_LINES = 3  # head, column names, prompt
+_TIMELINE_LINES = 2  # its title, and how many servers are not shown
 
 
 def screen(model: Model, width: int, height: int) -> RenderableType:
@@ -28,7 +29,10 @@ def screen(model: Model, width: int, height: int) -> RenderableType:
     if model.status is None:
         return Text(model.trouble or "waiting for the first answer")
     changes = transitions_of(model.status, min(height // _HISTORY_SHARE, _HISTORY_LINES))
-    room = max(1, height - _OTHER_LINES - max(1, len(changes)))
+    timeline = _TIMELINE_LINES + max(1, len(changes))
+    if height <= _OTHER_LINES + timeline:  # a server, and the line to talk in, come first
+        timeline = 0
+    room = max(1, height - _OTHER_LINES - timeline)
     rows = model.rows()
     shown = window(rows, model.selected, room)
     parts: list[RenderableType] = [
@@ -36,9 +40,10 @@ def screen(model: Model, width: int, height: int) -> RenderableType:
         _servers(shown, model, width),
     ]
     parts += [Text("")] * (room - len(shown))
-    parts.append(Text(_hidden(len(rows), len(shown)), style="dim", no_wrap=True))
-    parts.append(Text("last transitions", style="bold", no_wrap=True))
-    parts += [_change(each, width) for each in changes] or [Text("  none", style="dim")]
+    if timeline:
+        parts.append(Text(_hidden(len(rows), len(shown)), style="dim", no_wrap=True))
+        parts.append(Text("last transitions", style="bold", no_wrap=True))
+        parts += [_change(each, width) for each in changes] or [Text("  none", style="dim")]
     parts.append(_prompt(model, width))
     return Group(*parts)
 
@@ -108,7 +113,7 @@ _COLUMNS = (
     _Column("check", "check", 9, 7, lambda row, _: Text(row.check), right=False),
     _Column("changed", "since", 7, 6, lambda row, _: span_text(1000 * row.since)),
 )
-_LEAST_NAME, _MOST_NAME = 12, 32
+_LEAST_NAME, _MOST_NAME, _LEAST_ASKED = 12, 32, 8
 _LEAST_WHY = 12
 _LEAST_BARS, _MOST_BARS = 8, 30
 
@@ -182,7 +187,9 @@ def _prompt(model: Model, width: int) -> Text:
     elif model.confirming is not None:
         order = model.confirming
         what = "end all its sessions" if "kill" in order.words else "put it into maintenance"
-        text = Text(f"{order.server}: {what}? y/n", style="bold yellow", no_wrap=True)
+        asked = f": {what}? y/n"
+        name = fitted(order.server, max(_LEAST_ASKED, width - len(asked)))
+        text = Text(f"{name}{asked}", style="bold yellow", no_wrap=True)
     elif model.trouble:
         text = Text(model.trouble, style="bold red", no_wrap=True)
     elif model.message:

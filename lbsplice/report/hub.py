@@ -66,6 +66,7 @@ class Hub:
         self._sinks: dict[SinkKey, Sink] = {}
         self._made: dict[tuple[Log, str, str | None], _Target] = {}
         self._dropped_by_closed = 0
+        self.warnings = 0  # lines about proxies and servers that HAProxy calls so
         self._session_log: SessionLog | None = None
         self._by_frontend: dict[int, tuple[_Target, ...]] = {}
         self._by_proxy: dict[str, tuple[_Target, ...]] = {}
@@ -182,8 +183,9 @@ class Hub:
         without any, or of no configuration yet, is passed over."""
         text = one_line(text)
         _send(self._by_proxy.get(proxy_name, ()), level, text, self._clock())
+        severity = Severity.ALERT if level is LogLevel.EMERG else Severity.WARNING
+        self.warnings += severity is Severity.WARNING
         if self._aloud is not None:
-            severity = Severity.ALERT if level is LogLevel.EMERG else Severity.WARNING
             self._aloud.send(encode(render(Message(severity, text, area=""), self._pid) + "\n"))
 
     def process_line(self, level: LogLevel, text: str) -> None:

@@ -11,24 +11,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lbsplice.admin import change_commands, commands_cli
+from lbsplice.admin import change_commands, commands_cli, own_commands, show_commands
 from lbsplice.admin.protocol import TooLong
 from tests.support.admin_socket import ServedAdmin, ask, connect, read_all, served
 from tests.unit.admin.test_protocol import lines
 
+COMMANDS = sorted(
+    " ".join(each.words)
+    for one in (change_commands, commands_cli, own_commands, show_commands)
+    for each in one.COMMANDS
+)
 WORDS = sorted(
-    {
-        word
-        for one in (change_commands, commands_cli)
-        for each in one.COMMANDS
-        for word in each.words
-    }
+    {word for command in COMMANDS for word in command.split()}
     | {"l/s1", "l/q", "b/s1", "f", "state", "ready", "weight", "50%", "-1", "health", "addr"}
     | {"127.0.0.1", "port", "global", "<<", ";", "@1", "\\", "\\;", "help", "bogus", "0x2a"}
     | {"all", "cli", "1ms", "srv-removable", "string", "number", "connections", "", "\t", '"'}
+    | {"l", "b", "#2", "#3", "#2/#1", "4", "1", "typed", "desc", "up", "domain", "proxy", "json"}
+    | {"backend", "frontend", "older", "susp", "1m", "buf0", "-w", "-n", "-wn0", "no-maint"}
 )
 TEXT = st.text(st.characters(exclude_categories=()), max_size=12)
-COMMAND = st.lists(st.sampled_from(WORDS) | TEXT, max_size=6).map(" ".join)
+FIRST = st.sampled_from(COMMANDS) | st.just("")
+MORE = st.lists(st.sampled_from(WORDS) | TEXT, max_size=6)
+COMMAND = st.tuples(FIRST, MORE).map(lambda parts: " ".join((parts[0], *parts[1])))
 LINE = st.lists(COMMAND, min_size=1, max_size=4).map(";".join)
 
 FEW = settings(
@@ -40,7 +44,7 @@ FEW = settings(
 def admin() -> Iterator[tuple[ServedAdmin, Path]]:
     with tempfile.TemporaryDirectory(prefix="lbs") as name:
         path = Path(name) / "s"
-        text = f"global\n stats socket {path} level admin\n stats timeout 500ms\n"
+        text = f"global\n stats socket {path} level admin\n"
         with served(text) as admin:
             yield admin, path
 

@@ -78,8 +78,8 @@ def test_a_reload_moves_the_socket(lb, path):
     moved = text.replace(f"{path} mode 600 level admin", f"{other} level user")
     (lb.directory / "lb.cfg").write_text(moved)
     lb.signals(signal.SIGUSR2)
-    wait_until(other.exists, "the new socket is there")
-    wait_until(lambda: not path.exists(), "the old one is gone")
+    wait_until(other.exists, "the new socket is there", 30)
+    wait_until(lambda: not path.exists(), "the old one is gone", 30)
     assert ask(other, "show cli level\n") == "user\n\n"
 
 
@@ -161,8 +161,8 @@ def test_haproxy_goes_on_with_our_listeners(lb, path):
         [HAPROXY, "-db", "-q", "-f", str(file), "-x", str(path), "-sf", str(lb.pid)],
     )
     try:
-        wait_until(lambda: lb.process.poll() is not None, "we are told to end", 20)
-        wait_until(theirs.exists, "haproxy is at work", 10)
+        wait_until(lambda: lb.process.poll() is not None, "we are told to end", 30)
+        wait_until(theirs.exists, "haproxy is at work", 30)
         client, _ = lb.session(server)
         client.closes()
     finally:

@@ -123,6 +123,38 @@ def test_a_crash_of_the_worker_changes_nothing_of_what_was_counted(lb, shown):
     lb.stops()
 
 
+def test_what_was_told_at_the_start_can_be_read_again(lb, shown):
+    a = lb.server()
+    lb.start(configured(lb, shown, "timeout queue 5s", f"server a {a} {CHECK}"))
+    told = shown.asks("show startup-logs")
+    assert "[WARNING]" in told
+    assert "'timeout queue' ignored" in told
+    warnings = told.count("[WARNING]")
+    assert int(shown.info()["TotalWarnings"]) == warnings
+    a.dies()
+    lb.logs("Server l/a is DOWN")
+    wait_until(lambda: int(shown.info()["TotalWarnings"]) > warnings, "that is a warning")
+    assert shown.asks("show startup-logs") == told
+    lb.kill_worker()
+    wait_until(lambda: shown.info()["lbsplice_crashes"] == "1", "the successor answers")
+    assert shown.asks("show startup-logs") == told
+    lb.stops()
+
+
+def test_sessions_that_filled_the_process_are_counted(lb, shown):
+    a = lb.server()
+    lb.start(
+        text(lb, f"server a {a}", globals_=f"stats socket {shown.path} level admin\n maxconn 2")
+    )
+    first = lb.session(a)
+    assert shown.info()["MaxconnReached"] == "0"
+    second = lb.session(a)
+    wait_until(lambda: shown.info()["MaxconnReached"] == "1", "it is full")
+    for peer in (*first, *second):
+        peer.closes()
+    lb.stops()
+
+
 # ---- what it costs ----
 
 

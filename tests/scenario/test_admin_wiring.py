@@ -12,6 +12,7 @@ import stat
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def test_a_worker_that_is_taken_over_by_another_supervisor_is_still_asked(lb, ad
     lb.process.wait()
     assert admin.say("show version").startswith("3.")
     assert admin.say("show stat").count("\n") == 3
+    assert admin.say("show proc").startswith("the supervisor is dead; start `lbsplice run`")
+    assert admin.say("reload").startswith("Success=0\n--\nthe supervisor is dead")
     lb.process.stdout.close()  # nobody reads what the orphan says
     lb.process.stderr.close()
     lb.start(admin.text)
@@ -157,6 +160,18 @@ def test_sockets_come_and_go_with_a_reload(lb, admin):
     assert admin.path.stat().st_ino == inode
     assert admin.say("show version").startswith("3.")
     lb.stops()
+
+
+def test_a_path_that_somebody_removed_is_back_after_a_reload(lb, admin):
+    a = lb.server()
+    admin.start(f"server a {a}")
+    admin.path.unlink()
+    done = lbsplice("reload", "-f", str(lb.directory / "lb.cfg"))
+    assert done.returncode == 0, done
+    wait_until(admin.path.exists, "the path is back", DEADLINE_S)
+    assert admin.say("show version").startswith("3.")
+    lb.stops()
+    assert not admin.path.exists()
 
 
 def test_the_first_socket_comes_by_a_reload(lb, admin):
@@ -198,6 +213,32 @@ def test_an_upgrade_keeps_the_socket_and_what_was_changed(lb, admin):
     assert admin.path.stat().st_ino == inode
     admin.shows("a", status="DRAIN")
     assert info(admin)["Pid"] == str(lb.pid)
+    lb.stops()
+
+
+def test_the_page_is_served_again_after_a_crash_a_reload_and_an_upgrade(lb, admin, victim):
+    a = lb.server()
+    page = (
+        f"listen page\n mode http\n bind 127.0.0.1:{lb.port('page')}\n stats enable\n"
+        " stats uri /stats\n"
+    )
+    admin.start(f"server a {a}\n{page}")
+    file = str(lb.directory / "lb.cfg")
+    session = lb.session(a)
+
+    def shows() -> None:
+        address = f"http://127.0.0.1:{lb.port('page')}/stats;csv"
+        with urllib.request.urlopen(address, timeout=DEADLINE_S) as answer:
+            assert b"l,a," in answer.read()
+
+    shows()
+    victim.crash()
+    shows()
+    for what in ("reload", "upgrade"):
+        done = lbsplice(what, "-f", file)
+        assert done.returncode == 0, done
+        shows()
+    talks(*session)
     lb.stops()
 
 
@@ -288,7 +329,7 @@ def test_a_soft_stop_closes_the_socket_and_the_rendezvous_still_answers(lb, admi
     client, server = lb.session(a)
     lb.signals(signal.SIGUSR1)
     wait_until(lambda: not admin.path.exists(), "the path is gone")
-    assert "Stopping: 1" in converse(lb, "show info")
+    wait_until(lambda: "Stopping: 1" in converse(lb, "show info"), "what is shown is fresh again")
     talks(client, server)
     client.closes()
     server.reads_end().closes()

@@ -93,6 +93,7 @@ class Stage:
         return client, end
 
     def close(self):
+        self.workers.stop()  # of a test that failed: its threads would keep the run from ending
         for peer in self.peers:
             peer.closes()
         self.front.close()
@@ -323,7 +324,7 @@ def test_a_journal_that_can_not_be_written_is_told_once(stage, monkeypatch):
         def full(state):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(stage.journal, "write", full)
+        monkeypatch.setattr(stage.journal, "write_text", full)
         taken = stage.workers.counters.generations
         for weight in (2, 3):
             before = min(taken())

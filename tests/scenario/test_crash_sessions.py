@@ -173,7 +173,7 @@ def test_session_that_was_connecting_is_connected(lb, victim):
         wait_until(lambda: is_connecting(lb), "the worker tries to connect")
         victim.crash()
         lb.logs(r"took over 1 session ")
-        listener.settimeout(10)
+        listener.settimeout(20)
         for knock in knocks:
             listener.accept()[0].close()
             knock.close()

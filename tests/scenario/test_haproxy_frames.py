@@ -27,7 +27,7 @@ def haproxys_frames(tmp_path):
         for log_format in (None, *LogFormat):
             receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             receiver.bind(("127.0.0.1", 0))
-            receiver.settimeout(5)
+            receiver.settimeout(20)
             receivers[log_format] = receiver
         listener = socket.create_server(("127.0.0.1", 0))
         logs = [

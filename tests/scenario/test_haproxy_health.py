@@ -88,7 +88,7 @@ def haproxy(tmp_path):
         log = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         log.bind(("127.0.0.1", 0))
-        log.settimeout(10)
+        log.settimeout(20)
 
         def start(text):
             running = Haproxy(tmp_path, log, text)

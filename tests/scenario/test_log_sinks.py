@@ -31,7 +31,7 @@ SECONDS_FOR_MANY = 10
 def udp():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
-        receiver.settimeout(5)
+        receiver.settimeout(20)
         yield receiver
 
 
@@ -95,7 +95,7 @@ def test_udp_sends_one_datagram_a_line(udp):
 def test_udp_over_ipv6():
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("::1", 0))
-        receiver.settimeout(5)
+        receiver.settimeout(20)
         address = Endpoint(AddressKind.IPV6, "::1", receiver.getsockname()[1])
         sink = open_sink((LogTarget.UDP, address))
         sink.send(b"six\n")

@@ -191,7 +191,7 @@ def test_a_daemon_detaches_and_is_found_by_its_pid_file(run, echo, free_port, tm
     assert (process.returncode, out, err) == (0, "", "")
     daemon = psutil.Process(int(pidfile.read_text()))
     try:
-        with socket.create_connection(("127.0.0.1", free_port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", free_port), timeout=20) as client:
             speaks(client)  # at once: the starter came back when everything ran
             assert daemon.pid != process.pid
     finally:
@@ -225,7 +225,7 @@ def test_ws_notifies_when_sessions_can_begin(run, echo, free_port, tmp_path):
         )
         assert f"MAINPID={process.pid}\n" in systemd.recv(4096).decode()
         assert pidfile.read_text() == f"{process.pid}\n"
-        with socket.create_connection(("127.0.0.1", free_port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", free_port), timeout=20) as client:
             speaks(client)
         process.send_signal(signal.SIGTERM)
         assert "STOPPING=1" in systemd.recv(4096).decode()

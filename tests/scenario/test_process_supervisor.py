@@ -172,12 +172,12 @@ def test_other_signals_do_not_stop_it(start):
 def test_listeners_close_with_the_soft_stop_while_sessions_live_on(start):
     daemon = start(sessions=True, bind=True)
     port = daemon.waits_for("start")["ports"][0]
-    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    socket.create_connection(("127.0.0.1", port), timeout=20).close()
     daemon.signals(signal.SIGUSR1).waits_for("soft_stop")
 
     def refused():
         with socket.socket() as client:
-            client.settimeout(5)
+            client.settimeout(20)
             return client.connect_ex(("127.0.0.1", port)) != 0
 
     wait_until(refused, lambda: "still listens")
@@ -233,7 +233,7 @@ def test_a_daemon_goes_to_the_background_once_it_runs(start, tmp_path, said_in):
     pid = int(path.read_text())
     assert started["supervisor"] == pid == started["log_pid"] != daemon.process.pid
     assert os.getsid(pid) != os.getsid(0)
-    socket.create_connection(("127.0.0.1", started["ports"][0]), timeout=5).close()
+    socket.create_connection(("127.0.0.1", started["ports"][0]), timeout=20).close()
     os.kill(pid, signal.SIGTERM)
     daemon.waits_for("stopped")
     wait_until(lambda: is_gone(pid), lambda: "the daemon is still there")

@@ -153,7 +153,7 @@ def test_a_vault_that_is_killed_is_made_again_and_keeps_the_sockets(start):
         wait_until(partial(has_another_vault, daemon, vault), "no new vault")
     os.kill(member(daemon, WORKER), signal.SIGKILL)
     daemon.waits_for("start", 2)
-    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    socket.create_connection(("127.0.0.1", port), timeout=20).close()
     ends_well(daemon)
 
 
@@ -166,7 +166,7 @@ def test_both_killed_at_once_is_a_new_beginning_with_the_same_listeners(start):
     wait_until(lambda: not family(daemon.process.pid), "they do not die")
     os.kill(daemon.process.pid, signal.SIGCONT)
     assert "its sessions are lost" in daemon.waits_for("start", 2)["reason"]
-    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    socket.create_connection(("127.0.0.1", port), timeout=20).close()
     wait_until(lambda: is_complete(daemon), "no vault")
     ends_well(daemon)
 
@@ -214,7 +214,7 @@ def test_a_reload_takes_place_in_the_same_worker(start):
     assert reloaded["proxies"] == ["l", "other"]
     assert reloaded["maxconn"] == 100
     assert reloaded["pid"] == first["pid"]
-    socket.create_connection(("127.0.0.1", reloaded["ports"][1]), timeout=5).close()
+    socket.create_connection(("127.0.0.1", reloaded["ports"][1]), timeout=20).close()
     os.kill(first["pid"], signal.SIGKILL)
     assert daemon.waits_for("start", 2)["ports"] == reloaded["ports"], "the new configuration"
     ends_well(daemon)
@@ -290,7 +290,7 @@ def test_a_configuration_that_kills_new_workers_is_left_for_the_one_before(start
 def test_a_worker_that_hangs_is_killed_and_succeeded(start, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(10)
+        systemd.settimeout(20)
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "500000"}
         daemon = start(
             popen={"env": {**os.environ, **variables}},

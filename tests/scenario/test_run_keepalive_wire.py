@@ -174,7 +174,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def staged(network: Network, directory: Path, stack: ExitStack) -> Iterator[Stage]:
     with network.entered(VICTIM):
         victim = stack.enter_context(socket.create_server((VICTIM.address, 81)))
-    victim.settimeout(5)
+    victim.settimeout(20)
     captures = {host.name: Capture(network, host) for host in (CLIENT, VICTIM)}
     for capture in captures.values():
         stack.callback(capture.socket.close)

@@ -194,9 +194,9 @@ listen l
             listens=[("127.0.0.1", asked)],
         )
         for listener in listeners.values():
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", asked), timeout=5))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", asked), timeout=20))
             client.sendall(b"x")
-            listener.settimeout(5)
+            listener.settimeout(20)
             with listener.accept()[0] as end:
                 assert end.recv(1) == b"x"
         lb.stops()
@@ -258,7 +258,7 @@ def network():
 def listens(network: Network, host: Host, address: str, port: int) -> socket.socket:
     with network.entered(host):
         sock = socket.create_server((address, port))
-    sock.settimeout(5)
+    sock.settimeout(20)
     return sock
 
 
@@ -308,7 +308,7 @@ def test_amqp_example_runs_as_it_is(lb, network):
         with network.entered(BALANCER):
             syslog = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             syslog.bind(("127.0.0.1", 514))
-            syslog.settimeout(5)
+            syslog.settimeout(20)
             lb.start(text, listens=[("172.19.19.91", 5672)])
             client = connected(("172.19.19.91", 5672))
         stack.callback(client.closes)

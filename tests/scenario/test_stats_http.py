@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from lbsplice.admin.view import View
 from lbsplice.terms import AdminState
+from tests.scenario.test_stats_http_events import read_until, stream
 from tests.support.admin import backend_view, frontend_view, small_view
-from tests.support.stats_page import Answer, ServedPage, page_of, stats_page
+from tests.support.stats_page import DEADLINE_S, Answer, ServedPage, page_of, stats_page
 from tests.support.waiting import wait_until
 
 URI = "/stats"
@@ -31,16 +31,6 @@ def page() -> Iterator[ServedPage]:
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def events(answer: bytes) -> list[tuple[str, dict[str, object]]]:
-    """What a stream of events said, as (name, value)."""
-    found = []
-    for block in answer.split(b"\n\n"):
-        fields = dict(line.split(b": ", 1) for line in block.splitlines() if b": " in line)
-        if b"event" in fields:
-            found.append((fields[b"event"].decode(), json.loads(fields[b"data"])))
-    return found
 
 
 # ---- what is served ----
@@ -71,6 +61,24 @@ def test_every_answer_is_fenced_in(page: ServedPage) -> None:
         assert "unsafe" not in policy
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\r\n\r\n",
+        b"GET /stats HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        b"POST /stats HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_told_so_and_learns_nothing(page: ServedPage, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=DEADLINE_S) as client:
+        client.sendall(sent)
+        head = read_until(client, b"\r\n\r\n")
+    assert b" 400 " in head
+    assert b"\r\nServer: lbsplice\r\n" in head
+    assert b"nosniff" in head
 
 
 def test_csv_json_and_typed_are_those_of_show_stat(page: ServedPage) -> None:
@@ -129,6 +137,12 @@ def test_the_usual_address_is_haproxys() -> None:
 def test_what_begins_with_the_address_is_the_page(page: ServedPage) -> None:
     assert page.get(f"{URI}/;csv").text.startswith("# pxname")
     assert page.get("/").status == 404
+
+
+def test_where_the_page_is_is_not_told_to_who_asks_elsewhere(page: ServedPage) -> None:
+    answer = page.get("/")
+    assert answer.status == 404
+    assert URI not in answer.text
 
 
 def test_scope_hides_the_other_proxies() -> None:
@@ -302,75 +316,6 @@ def test_the_scope_is_what_can_be_changed() -> None:
         assert page.control.asked == []
 
 
-# ---- events ----
-
-
-@contextlib.contextmanager
-def watched(page: ServedPage) -> Iterator[socket.socket]:
-    with contextlib.closing(stream(page)) as client:
-        yield client
-
-
-FAST = (f"stats uri {URI}", "stats refresh 200ms")
-
-
-def stream(page: ServedPage, target: str = f"{URI};events") -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", page.port), timeout=10)
-    client.sendall(f"GET {target} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
-    return client
-
-
-def read_until(client: socket.socket, sought: bytes, so_far: bytes = b"") -> bytes:
-    while sought not in so_far:
-        data = client.recv(65536)
-        assert data, so_far
-        so_far += data
-    return so_far
-
-
-def down(view: View) -> View:
-    backend = view.backends["l"]
-    first = replace(backend.servers[0], status="DOWN", word="DOWN", is_up=False)
-    return replace(
-        view,
-        backends={**view.backends, "l": replace(backend, servers=(first, *backend.servers[1:]))},
-    )
-
-
-def test_events_tell_everything_once_and_then_what_changes() -> None:
-    with page_of(small_view(), *FAST) as page, watched(page) as client:
-        got = read_until(client, b"\n\nevent: change")
-        page.control.shown = down(page.control.shown)
-        got = read_until(client, b'"status":"DOWN"', got)
-        got = read_until(client, b"\n\n", got)
-    told = events(got[: got.rindex(b"\n\n")])
-    assert told[0][0] == "whole"
-    rows = told[0][1]["rows"]
-    assert isinstance(rows, dict)
-    assert list(rows) == ["F/l", "B/l", "S/l/s1", "S/l/s2", "F/f", "B/b", "S/b/s1"]
-    changed = [value["rows"] for name, value in told[1:] if name == "change" and value["rows"]]
-    assert [set(rows) for rows in changed] == [{"S/l/s1"}]
-
-
-def test_a_server_that_went_is_told_as_gone() -> None:
-    with page_of(small_view(), *FAST) as page, watched(page) as client:
-        got = read_until(client, b"event: whole")
-        view = page.control.shown
-        fewer = {"l": backend_view("l", 2, ("s1",)), "b": view.backends["b"]}
-        page.control.shown = replace(view, backends=fewer)
-        read_until(client, b'"gone":["S/l/s2"]', got)
-
-
-def test_who_does_not_read_is_left_and_others_are_told() -> None:
-    big = small_view(backends={"l": backend_view("l", 2, [f"s{n}" for n in range(2000)])})
-    with page_of(big, *FAST) as page:
-        assert page.server is not None
-        with watched(page), watched(page) as client:
-            got = read_until(client, b"event: whole")
-            read_until(client, b"event: change", got)
-        wait_until(lambda: page.server.counts["stats"].now == 0, "connections are forgotten")  # type: ignore[union-attr]
-
-
 # ---- a reload ----
 
 
@@ -384,8 +329,8 @@ def test_a_reload_changes_the_page_and_keeps_its_socket(page: ServedPage) -> Non
 
 def test_a_page_that_went_listens_no_more(page: ServedPage) -> None:
     assert page.server is not None
-    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as client:
-        wait_until(lambda: page.server.counts["stats"].now == 1, "it is in")  # type: ignore[union-attr]
+    with socket.create_connection(("127.0.0.1", page.port), timeout=DEADLINE_S) as client:
+        wait_until(lambda: page.server.counts["stats"].now == 1, "it is in", DEADLINE_S)  # type: ignore[union-attr]
         page.pages = ()
         page.run(page.server.replace({}))
         assert client.recv(1) == b""

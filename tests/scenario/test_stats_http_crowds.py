@@ -39,7 +39,7 @@ def test_no_more_than_maxconn_are_served_at_once() -> None:
         assert page.server is not None
         counts = page.server.counts["stats"]
         wait_until(lambda: counts.now == 2, "two are in")
-        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as third:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=20) as third:
             assert third.recv(1) == b""
         for each in silent:
             each.close()
@@ -50,7 +50,7 @@ def test_no_more_than_maxconn_are_served_at_once() -> None:
 def test_who_asks_for_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lbsplice.admin.http_door.FIRST_REQUEST_S", 0.2)
     with page_of(small_view(), f"stats uri {URI}") as page:
-        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=20) as client:
             client.sendall(b"GET /stats HTTP/1.1\r\nX: ")
             assert client.recv(1) == b""
         assert page.get(URI).status == 200
@@ -60,7 +60,7 @@ def test_who_asks_for_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> N
     "garbage", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"a" * 70_000]
 )
 def test_garbage_hurts_nobody(page: ServedPage, garbage: bytes) -> None:
-    client = socket.create_connection(("127.0.0.1", page.port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", page.port), timeout=20)
     with client, contextlib.suppress(ConnectionError):
         client.sendall(garbage + b"\r\n\r\n")
         client.recv(65536)
@@ -69,7 +69,7 @@ def test_garbage_hurts_nobody(page: ServedPage, garbage: bytes) -> None:
 
 def answer(page: ServedPage, request: bytes) -> bytes:
     """The first line of what comes back."""
-    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=20) as client:
         client.sendall(request)
         with client.makefile("rb") as stream:
             return stream.readline()
@@ -134,7 +134,7 @@ def test_a_form_that_comes_by_drops_is_waited_for_once(
     page: ServedPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lbsplice.admin.http.FORM_S", 0.5)
-    client = socket.create_connection(("127.0.0.1", page.port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", page.port), timeout=20)
     with client:
         client.sendall(b"POST /stats HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 999\r\n\r\n")
         client.settimeout(0.05)

@@ -97,4 +97,4 @@ def browser(width: int = 1300, height: int = 900, *, dark: bool = False) -> Iter
         driver.quit()
 
 
-__all__ = ["Browser", "Keys", "browser"]
+__all__ = ["PATIENCE_S", "Browser", "Keys", "browser"]

@@ -10,7 +10,7 @@ import pytest
 
 from lbsplice.admin.view import Flow, ServerView, Transition
 from lbsplice.terms import AdminState
-from tests.screens.browser import Browser, Keys, browser
+from tests.screens.browser import PATIENCE_S, Browser, Keys, browser
 from tests.support.admin import small_view
 from tests.support.stats_page import ServedPage, page_of
 from tests.support.waiting import wait_until
@@ -46,7 +46,7 @@ def change(page: ServedPage, key: tuple[str, str], **changes: object) -> None:
 
 def asked(page: ServedPage, count: int = 1) -> list[tuple[object, ...]]:
     """What was asked of the control, without who asked."""
-    wait_until(lambda: len(page.control.asked) >= count, "something is asked")
+    wait_until(lambda: len(page.control.asked) >= count, "something is asked", PATIENCE_S)
     return [each[:-1] for each in page.control.asked]
 
 
@@ -115,11 +115,11 @@ def test_what_ends_sessions_is_asked_about_first(page: ServedPage, chrome: Brows
     chrome.presses("m")
     chrome.sees("#ask[open]", "7 open sessions")
     chrome.presses(Keys.ESCAPE)
-    wait_until(lambda: not chrome.all("dialog[open]"), "the question is gone")
+    wait_until(lambda: not chrome.all("dialog[open]"), "the question is gone", PATIENCE_S)
     assert page.control.asked == []
     chrome.presses("K")
     chrome.clicks("#ask[open] button[value=yes]")
-    wait_until(lambda: page.control.asked, "it is asked")
+    wait_until(lambda: page.control.asked, "it is asked", PATIENCE_S)
     assert page.control.asked[0][:2] == ("kill_server_sessions", S1)
 
 
@@ -151,7 +151,7 @@ def test_who_is_no_admin_has_no_buttons(chrome: Browser) -> None:
         chrome.presses("d")
         chrome.presses("/")
         chrome.presses("s2")  # the keys before this one have been handled
-        wait_until(lambda: len(visible(chrome)) == 1, "the filter holds")
+        wait_until(lambda: len(visible(chrome)) == 1, "the filter holds", PATIENCE_S)
         assert page.control.asked == []
 
 
@@ -165,12 +165,12 @@ def test_filter_and_only_trouble(page: ServedPage, chrome: Browser) -> None:
     change(page, ("b", "s1"), status="DOWN", word="DOWN", is_up=False)
     chrome.opens(f"{page.url}/stats")
     chrome.presses("e")
-    wait_until(lambda: visible(chrome) == ["S/b/s1"], "only the one that is down")
+    wait_until(lambda: visible(chrome) == ["S/b/s1"], "only the one that is down", PATIENCE_S)
     chrome.presses(Keys.ESCAPE)
-    wait_until(lambda: len(visible(chrome)) == 3, "all again")
+    wait_until(lambda: len(visible(chrome)) == 3, "all again", PATIENCE_S)
     chrome.presses("/")
     chrome.presses("l/s")
-    wait_until(lambda: visible(chrome) == ["S/l/s1", "S/l/s2"], "those of l")
+    wait_until(lambda: visible(chrome) == ["S/l/s1", "S/l/s2"], "those of l", PATIENCE_S)
 
 
 def test_words_of_a_server_are_text_and_no_markup(page: ServedPage, chrome: Browser) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.screens.browser import Browser, browser
-from tests.support.program import Program, program
+from tests.screens.browser import PATIENCE_S, Browser, browser
+from tests.support.program import Program, Service, program
 
-ACTION = "check inter 100ms fall 2 rise 1 on-marked-down shutdown-sessions"
+ACTION = "check inter 500ms fall 4 rise 1 on-marked-down shutdown-sessions"
 
 
 @pytest.fixture
@@ -26,6 +26,13 @@ def lb(tmp_path: Path) -> Iterator[Program]:
 def chrome() -> Iterator[Browser]:
     with browser() as made:
         yield made
+
+
+def server(lb: Program) -> Service:
+    """A server of which a slow machine's sessions are waited for."""
+    made = lb.server()
+    made.sessions.socket.settimeout(PATIENCE_S)
+    return made
 
 
 def configuration(lb: Program, *servers: str, page: str = "stats uri /stats") -> str:
@@ -57,18 +64,18 @@ def url(lb: Program, target: str) -> str:
 
 
 def fetched(lb: Program, target: str) -> str:
-    with urllib.request.urlopen(url(lb, target), timeout=10) as answer:
+    with urllib.request.urlopen(url(lb, target), timeout=30) as answer:
         return str(answer.read().decode())
 
 
 def test_a_server_dies_before_ones_eyes_and_its_sessions_are_told_of(
     lb: Program, chrome: Browser
 ) -> None:
-    a, b = lb.server(), lb.server()
+    a, b = server(lb), server(lb)
     lb.start(configuration(lb, f"server a {a} {ACTION}", f"server b {b} {ACTION}"))
     clients = []
-    for server in (a, b, a, b, a):  # round robin
-        clients.append((lb.session(server)[0], server))
+    for each in (a, b, a, b, a):  # round robin
+        clients.append((lb.session(each)[0], each))
     chrome.opens(url(lb, "/stats"))
     chrome.sees_state("amqp/a", "UP")
     chrome.sees(f"{chrome.server('amqp/a')} .load", "3")
@@ -87,7 +94,7 @@ def test_a_server_dies_before_ones_eyes_and_its_sessions_are_told_of(
 
 
 def test_drain_by_click_and_ready_by_keyboard(lb: Program, chrome: Browser) -> None:
-    a, b = lb.server(), lb.server()
+    a, b = server(lb), server(lb)
     lb.start(configuration(lb, f"server a {a} {ACTION}", f"server b {b} {ACTION}"))
     chrome.opens(url(lb, "/stats"))
     chrome.sees_state("amqp/a", "UP")
@@ -104,14 +111,14 @@ def test_drain_by_click_and_ready_by_keyboard(lb: Program, chrome: Browser) -> N
 def test_the_page_goes_on_when_the_worker_dies_and_over_a_reload(
     lb: Program, chrome: Browser
 ) -> None:
-    a = lb.server()
+    a = server(lb)
     text = configuration(lb, f"server a {a} {ACTION}")
     lb.start(text)
     chrome.opens(url(lb, "/stats"))
     lb.kill_worker()
     chrome.sees("#sum-uptime", "crashed 1")
     chrome.sees("#live", "live")
-    with_two = configuration(lb, f"server a {a} {ACTION}", f"server new {lb.server()} {ACTION}")
+    with_two = configuration(lb, f"server a {a} {ACTION}", f"server new {server(lb)} {ACTION}")
     (lb.directory / "lb.cfg").write_text(with_two)
     lb.signals(signal.SIGUSR2)
     chrome.sees_state("amqp/new", "UP")
@@ -122,7 +129,7 @@ def test_the_page_goes_on_when_the_worker_dies_and_over_a_reload(
 
 
 def test_metrics_and_figures_of_a_running_program(lb: Program) -> None:
-    a = lb.server()
+    a = server(lb)
     lb.start(configuration(lb, f"server a {a} {ACTION}"))
     lb.session(a)
     values = {

@@ -304,4 +304,4 @@ class StandInControl:
 
     async def ask_supervisor(self, request: dict[str, Any]) -> dict[str, Any]:
         self._ask("ask_supervisor", request)
-        return self.supervisor.get(request["request"], {})
+        return self.supervisor.get(request["request"], {"error": "there is no supervisor to ask"})

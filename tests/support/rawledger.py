@@ -63,7 +63,8 @@ class Layout:
 
 
 EARLY = Layout(AREAS, 80, 80)
-LAYOUTS = {1: EARLY, 2: EARLY, 3: Layout((*AREAS, "backend_times", "slot_times"), 104, 88)}
+SINCE_3 = ("backend_times", "slot_times", "listener_totals")
+LAYOUTS = {1: EARLY, 2: EARLY, 3: Layout((*AREAS, *SINCE_3), 104, 120)}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ class Raw:
         """The undo journal (ledger_ending) of a session's end before which only one session
         had begun, and `written` events stood in the ring."""
         row = struct.pack("=Q", 1) + bytes(self.layout.totals_bytes - 8)
-        return struct.pack("=II4Q", index, 0, 0, 0, 0, written) + 3 * row
+        undo = struct.pack("=II4Q", index, 0, 0, 0, 0, written) + 3 * row
+        if "listener_totals" in self.layout.areas:
+            undo += struct.pack("=7Q", 0, 0, 0, 1, 0, 0, 0)  # the kills, the listener
+        return undo
 
     def thread(self, number: int, area: str) -> int:
         a = self.areas

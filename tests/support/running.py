@@ -16,6 +16,7 @@ from lbsplice.config.parse import parse
 from lbsplice.rendezvous import ADMIN, SUPERVISOR, WHO, WORKER, name_of, worker_name
 from tests.support.admin import StandInControl
 from tests.support.admin_socket import open_stats_sockets
+from tests.support.command import DEADLINE_S
 
 CONFIG = """
 global
@@ -96,10 +97,10 @@ def _serve(stack: ExitStack, made: Running, meets: bool, orphaned: bool) -> None
 
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(begin(), loop).result(5)
+    asyncio.run_coroutine_threadsafe(begin(), loop).result(DEADLINE_S)
 
     def stop():
-        asyncio.run_coroutine_threadsafe(end(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(end(), loop).result(DEADLINE_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

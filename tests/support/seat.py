@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from lbsplice.dataplane import ledger, vault
 from lbsplice.dataplane.binding import lib
 from lbsplice.dataplane.ledger import Sizes
+from lbsplice.dataplane.tables import Extent
 from lbsplice.dataplane.worker import Adoption, Workers
 from lbsplice.in_flight import rescue
 from lbsplice.terms import Cause
@@ -163,6 +164,7 @@ class Seat:
                 c.listener_sessions(0),
                 c.backend_sessions(0),
             ],
+            "listener": self.workers.tables.counted(Extent(listeners=1)).listeners[0],
             "slot_gauges": [c.slot_sessions(i) for i in range(4)],
         }
 

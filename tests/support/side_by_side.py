@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.addresses import free_ports
-from tests.support.command import wait_until
+from tests.support.command import DEADLINE_S, wait_until
 from tests.support.sidebyside import Stage
-from tests.support.waiting import SOON_S
 
 TEXT = """\
 global
@@ -36,6 +35,7 @@ defaults
  timeout client 1h
  timeout server 1h
 frontend f
+ option socket-stats
  bind 127.0.0.1:{port}
  default_backend b
 backend b
@@ -45,7 +45,9 @@ backend b
  server s3 @s3 weight 10 backup
  server s4 @s4 disabled
 listen l
- bind 127.0.0.1:{port2}
+ option socket-stats
+ option contstats
+ bind 127.0.0.1:{port2} name other
  balance leastconn
  server x @x
 backend empty
@@ -111,7 +113,7 @@ class Echo:
 
     def close(self) -> None:
         self._wake.send(b".")
-        self._thread.join(SOON_S)
+        self._thread.join(DEADLINE_S)
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
@@ -122,7 +124,7 @@ class Echo:
 def ask(path: Path, command: str) -> str:
     """What is answered to one command, to the end of the connection."""
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(SOON_S)
+        sock.settimeout(DEADLINE_S)
         sock.connect(str(path))
         sock.sendall(command.encode() + b"\n")
         return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
@@ -178,7 +180,7 @@ class Side:
     def calls(self, words: bytes = b"hello", port: str = "port") -> None:
         """Open a session and say something, which comes back."""
         address = ("127.0.0.1", self.stage.names.port(port))
-        client = socket.create_connection(address, timeout=SOON_S)
+        client = socket.create_connection(address, timeout=DEADLINE_S)
         self.clients.append(client)
         client.sendall(words)
         heard = b""

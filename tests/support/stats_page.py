@@ -22,7 +22,7 @@ from lbsplice.config.model import StatsPage
 from tests.support.admin import StandInControl
 from tests.unit.config_reading import config
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True)

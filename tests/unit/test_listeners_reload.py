@@ -81,6 +81,20 @@ def test_what_is_gone_is_retired_and_what_is_new_is_bound(opened, reloaded, tmp_
         accepted_from(listener).close()
 
 
+def test_a_path_that_somebody_removed_is_bound_again(opened, reloaded, tmp_path):
+    path = tmp_path / "front"
+    before = opened(frontend(bind(unix(path)), bind()))
+    path.unlink()
+    after = reloaded(before, frontend(bind(unix(path)), bind()))
+    assert after.sockets[("l", 0)] is not before.sockets[("l", 0)]
+    assert after.sockets[("l", 1)] is before.sockets[("l", 1)]
+    assert set(retired(before, after).sockets) == {("l", 0)}
+    retired(before, after).close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        after.sockets[("l", 0)].accept()[0].close()
+
+
 def test_a_trouble_changes_nothing(opened, reloaded, tmp_path):
     before = opened(frontend(bind(tcp_ut=5000), bind(unix(tmp_path / "front"))))
     with socket.create_server(("127.0.0.1", 0)) as busy:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from lbsplice.edits import Edits
 from lbsplice.health.judge import CheckResult
-from lbsplice.kill_orders import KillOrder
-from lbsplice.memory import Bases, Memory, inventory_text
+from lbsplice.kill_orders import KillOrder, SessionOrder
+from lbsplice.memory import Bases, Memory, Texts, inventory_text
 from lbsplice.plain import PlainError
 from lbsplice.plan.inventory import Inventory
 from lbsplice.roster import Roster
@@ -43,6 +44,20 @@ def written(one):
 
 def test_everything_comes_back():
     assert Memory.from_json(written(memory())) == memory()
+
+
+def test_texts_say_the_same_as_the_values_whatever_changed_between():
+    texts, one = Texts(), memory()
+    later = replace(
+        one,
+        states={**one.states, A: replace(one.states[A], health=0)},
+        due={A: 9.5},
+        sessions=(SessionOrder(77, 8.0),),
+        history="[1]",
+        edits=Edits(maxconn=5, limit=9),
+    )
+    for each in (one, one, later, replace(later, states={A: later.states[A]}), one):
+        assert Memory.from_json(json.loads(texts.of(each))) == each
 
 
 def test_an_older_release_wrote_less():

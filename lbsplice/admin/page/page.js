@@ -1,83 +1,21 @@
 // Takes the events of the server and shows them. Nothing here changes a server's state;
-// actions.js does. Text is set as text, never as markup.
+// actions.js does; words.js, before this one, has the words and the lines.
 "use strict";
 
 const settings = JSON.parse(document.body.dataset.settings);
-const HISTORY = 60; // as many points as a sparkline has
 
 const page = {
   settings,
   rows: {}, // F/name, B/name, S/backend/server -> what it is
   order: [],
   process: {},
-  history: {}, // key -> {now: [...], bytes: [...]}
+  history: {}, // key -> {now: [...], bytes: [...], all: bytes so far}
+  title: document.title,
   token: settings.token,
   chosen: new Set(), // keys of servers
 };
 window.page = page;
-
-const byId = (id) => document.getElementById(id);
-
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value === true) element.setAttribute(key, "");
-    else if (value !== false && value !== undefined) element.setAttribute(key, value);
-  }
-  element.append(...children);
-  return element;
-}
 page.make = make;
-
-// Set only what is different: an unchanged page is not laid out again.
-function say(element, text) {
-  if (element.textContent !== String(text)) element.textContent = text;
-}
-
-// ---- words ----
-
-function short(number) {
-  for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
-    if (number >= size * 10) return `${Math.round(number / size)}${unit}`;
-    if (number >= size) return `${(number / size).toFixed(1)}${unit}`;
-  }
-  return String(Math.round(number));
-}
-
-function span(seconds) {
-  if (seconds < 60) return `${Math.max(0, Math.round(seconds))}s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)}h ${Math.floor(seconds / 60) % 60}m`;
-  return `${Math.floor(seconds / 86400)}d ${Math.floor(seconds / 3600) % 24}h`;
-}
-
-function plural(number, word) {
-  return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-}
-
-// ---- sparklines ----
-
-function spark() {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("class", "spark");
-  svg.setAttribute("viewBox", "0 0 76 20");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS(space, "polygon"), document.createElementNS(space, "polyline"));
-  return svg;
-}
-
-function draw(svg, points) {
-  const most = Math.max(1, ...points);
-  const step = 76 / (HISTORY - 1);
-  const from = 76 - (points.length - 1) * step;
-  const line = points
-    .map((value, index) => `${(from + index * step).toFixed(1)},${(19 - (18 * value) / most).toFixed(1)}`)
-    .join(" ");
-  svg.lastChild.setAttribute("points", line);
-  svg.firstChild.setAttribute("points", `${from.toFixed(1)},20 ${line} 76,20`);
-}
 
 function remember(key, name, value) {
   const kept = ((page.history[key] ??= {})[name] ??= []);
@@ -123,7 +61,10 @@ function showProcess(seconds, now) {
   const bytes = seconds > 0 ? Math.max(0, out) / seconds : 0;
   showSum("traffic", short(bytes), remember("", "bytes", bytes));
   const card = showSum("servers", `${up} / ${servers.length}`, up < servers.length ? `${servers.length - up} not` : "all");
-  card.classList.toggle("bad", servers.some(([, row]) => row.look === "down"));
+  const down = servers.filter(([, row]) => row.look === "down").length;
+  card.classList.toggle("bad", down > 0);
+  const title = down ? `(${down} down) ${page.title}` : page.title;
+  if (document.title !== title) document.title = title;
   showSum("killed", short(process.killed), process.stalled ? `${process.stalled} stalled` : "");
   const lives = process.crashes ? `crashed ${process.crashes}×` : "";
   showSum("uptime", span(now - process.started), process.stopping ? "stopping" : lives);
@@ -132,7 +73,7 @@ function showProcess(seconds, now) {
 // ---- proxies and servers ----
 
 const COLUMNS = [
-  ["pick admin", ""], ["", "Server"], ["", "State"], ["wide", "Last check"], ["number load", "Sessions"],
+  ["pick admin", ""], ["name-col", "Server"], ["state-col", "State"], ["wide", "Last check"], ["number load", "Sessions"],
   ["number new", "New/s"], ["number traffic", "Bytes/s"], ["number wide", "Weight"], ["admin", ""],
 ];
 
@@ -161,9 +102,14 @@ function showProxy(name) {
     states.replaceChildren(...wanted.map(([text, look]) => make("span", { class: "state", "data-look": look }, text)));
   }
   const one = front ?? back;
-  const words = [`${plural(one.now, "session")}${one.limit && front ? ` of ${one.limit}` : ""}`, `${short(one.total)} so far`, `${one.rate}/s`];
+  const isPage = front?.mode === "http";
+  const words = [
+    `${plural(one.now, isPage ? "connection" : "session")}${one.limit && front ? ` of ${one.limit}` : ""}`,
+    `${short(one.total)} so far`, `${one.rate}/s`,
+  ];
   if (back?.servers) words.push(`${back.active + back.backups} of ${back.servers} up`, back.balance);
-  else if (front?.mode === "http") words.push("this page");
+  else if (isPage) words.unshift("statistics page");
+  else if (back) words.push("no servers");
   say(card.querySelector(".figures"), words.join(" · "));
   return card;
 }
@@ -182,42 +128,86 @@ function serverRow(key, row) {
     make("td", { class: "number wide" }),
     make("td", { class: "admin" }, make("button", { class: "more", type: "button", "aria-label": `Actions for ${row.name}`, "aria-haspopup": "dialog" }, "…")),
   );
+  line.parts = partsOf(line);
+  sight.observe(line);
   return line;
 }
 
-function showServer(line, key, row, seconds, now) {
+// The parts of a server's line that change, found once.
+function partsOf(line) {
+  const [, name, state, check, load, fresh, traffic, weight] = line.children;
+  return {
+    notes: name.querySelector("small"), badge: state.querySelector(".state"), since: state.querySelector(".since"),
+    check: check.firstChild, load: load.firstChild, loadLine: load.querySelector("svg"), loadCell: load, fresh,
+    traffic: traffic.firstChild, trafficLine: traffic.querySelector("svg"), weight,
+  };
+}
+
+const inSight = new Set(); // lines; of others the state is kept right, and nothing else
+const sight = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) {
+      inSight.add(target);
+      showFigures(target);
+    } else inSight.delete(target);
+  }
+}, { rootMargin: "200px" });
+
+function showState(line, row) {
   const before = line.dataset.status;
+  if (before === row.status && line.dataset.look === row.look) return;
   line.dataset.status = row.status;
   line.dataset.look = row.look;
-  line.setAttribute("aria-label", `${row.backend}/${row.name}, ${row.status}, ${plural(row.now, "session")}`);
+  say(line.parts.badge, row.status);
+  line.parts.badge.dataset.look = row.look;
   if (before !== undefined && before !== row.status) {
     line.classList.remove("changed");
     void line.offsetWidth; // starts the animation anew
     line.classList.add("changed");
   }
-  const [, name, state, check, load, fresh, traffic, weight] = line.children;
-  const notes = [settings.legends ? row.address : "", row.backup ? "backup" : ""].filter(Boolean);
-  say(name.querySelector("small"), notes.join(" · "));
-  const badge = state.querySelector(".state");
-  say(badge, row.status);
-  badge.dataset.look = row.look;
-  say(state.querySelector(".since"), `for ${span(now - row.since)}`);
-  say(check.firstChild, row.check);
-  check.title = `${row.check}\n${plural(row.failed, "failed check")}, down ${row.downs} times`;
-  say(load.firstChild, row.limit ? `${row.now} / ${row.limit}` : row.now);
-  load.title = `at most ${row.max}, ${row.total} so far, ${row.killed} ended with the server, ${row.errors} failed to connect`;
-  say(fresh, row.rate);
-  const all = row.in + row.out;
-  const bytes = seconds > 0 ? Math.max(0, all - (line.bytesBefore ?? all)) / seconds : 0;
-  line.bytesBefore = all;
-  say(traffic.firstChild, short(bytes));
-  say(weight, row.weight);
-  draw(load.querySelector("svg"), remember(key, "now", row.now));
-  draw(traffic.querySelector("svg"), remember(key, "bytes", bytes));
 }
 
-function isShown(row) {
-  const words = byId("filter").value.trim().toLowerCase();
+function showFigures(line) {
+  const row = page.rows[line.dataset.key];
+  const kept = page.history[line.dataset.key];
+  if (!row || !kept) return;
+  const { since, load, loadLine, traffic, trafficLine } = line.parts;
+  if (line.shown !== row) showWords(line, row);
+  line.shown = row;
+  say(since, `for ${span(clock - row.since)}`);
+  say(load, row.limit ? `${row.now} / ${row.limit}` : row.now);
+  say(traffic, short(kept.bytes.at(-1)));
+  draw(loadLine, kept.now);
+  draw(trafficLine, kept.bytes);
+}
+
+function showWords(line, row) {
+  const { notes, check, loadCell, fresh, weight } = line.parts;
+  line.setAttribute("aria-label", `${row.backend}/${row.name}, ${row.status}, ${plural(row.now, "session")}`);
+  const said = [settings.legends ? row.address : "", row.backup ? "backup" : ""].filter(Boolean);
+  say(notes, said.join(" · "));
+  say(check, row.check);
+  check.title = `${row.check}\n${plural(row.failed, "failed check")}, down ${plural(row.downs, "time")}`;
+  loadCell.title = `at most ${row.max}, ${row.total} so far, ${row.killed} ended with the server, ${row.errors} failed to connect`;
+  say(fresh, row.rate);
+  say(weight, row.weight);
+}
+
+// One point more for the lines of each server.
+function rememberServers(seconds) {
+  for (const key of page.order) {
+    if (key[0] !== "S") continue;
+    const row = page.rows[key];
+    const all = row.in + row.out;
+    const kept = page.history[key] ?? { all };
+    const bytes = seconds > 0 ? Math.max(0, all - kept.all) / seconds : 0;
+    remember(key, "now", row.now);
+    remember(key, "bytes", bytes);
+    page.history[key].all = all;
+  }
+}
+
+function isShown(row, words) {
   const up = row.look !== "down" && row.look !== "maint";
   if (settings.up && !up) return false;
   if (settings.noMaint && row.look === "maint") return false;
@@ -225,7 +215,7 @@ function isShown(row) {
   return !words || `${row.backend}/${row.name} ${row.status} ${row.address}`.toLowerCase().includes(words);
 }
 
-function showRows(seconds, now) {
+function showRows() {
   const cards = new Map();
   const bodies = new Map();
   for (const key of page.order) {
@@ -239,7 +229,8 @@ function showRows(seconds, now) {
   }
   const main = byId("proxies");
   arrange(main, [...cards.values()]);
-  const narrowed = byId("filter").value.trim() || byId("trouble").checked;
+  const words = byId("filter").value.trim().toLowerCase();
+  const narrowed = words || byId("trouble").checked;
   for (const [name, card] of cards) {
     const body = card.querySelector("tbody");
     const known = new Map([...body.children].map((line) => [line.dataset.key, line]));
@@ -247,8 +238,10 @@ function showRows(seconds, now) {
     for (const key of bodies.get(name)) {
       const row = page.rows[key];
       const line = known.get(key) ?? serverRow(key, row);
-      showServer(line, key, row, seconds, now);
-      line.hidden = !isShown(row);
+      showState(line, row);
+      if (!line.shown || inSight.has(line)) showFigures(line);
+      const hidden = !isShown(row, words);
+      if (line.hidden !== hidden) line.hidden = hidden;
       lines.push(line);
     }
     arrange(body, lines);
@@ -266,25 +259,51 @@ function arrange(parent, wanted) {
   wanted.forEach((child, index) => {
     if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
   });
-  while (parent.children.length > wanted.length) parent.lastElementChild.remove();
+  while (parent.children.length > wanted.length) {
+    const gone = parent.lastElementChild;
+    gone.remove();
+    for (const line of gone.matches("tr") ? [gone] : gone.querySelectorAll("tr.server")) {
+      sight.unobserve(line);
+      inSight.delete(line);
+    }
+  }
 }
 
 // ---- timeline ----
+
+const lookOf = (status) =>
+  /^UP/.test(status) ? "up" : /^MAINT/.test(status) ? "maint" : /^(DRAIN|NOLB)/.test(status) ? "drain" : "down";
 
 function showTimeline(transitions) {
   byId("quiet").hidden = transitions.length > 0;
   const items = [...transitions].reverse().map((each) => {
     const at = new Date(each.at * 1000);
     const ended = each.ended ? make("span", { class: "ended" }, ` ${plural(each.ended, "session")} ended.`) : "";
-    const look = /^UP/.test(each.after) ? "up" : /^MAINT/.test(each.after) ? "maint" : /^(DRAIN|NOLB)/.test(each.after) ? "drain" : "down";
     return make("li", {},
-      make("time", { datetime: at.toISOString(), title: at.toLocaleString() }, at.toLocaleTimeString()),
+      make("time", { datetime: at.toISOString(), title: at.toLocaleString() }, moment(each.at)),
       make("b", {}, `${each.backend}/${each.server}`), " ",
-      make("span", { class: "state", "data-look": look }, each.after),
+      make("span", { class: "state", "data-look": lookOf(each.after) }, each.after),
       make("p", {}, `was ${each.before}${each.why ? `: ${each.why}` : "."}`, ended));
   });
   byId("timeline").replaceChildren(...items);
 }
+
+// For who hears the page: what has changed in state, a few words however much it was.
+let toldOf = null; // the time of the last transition
+
+function tell(transitions) {
+  const last = Math.max(0, ...transitions.map((each) => each.at));
+  const fresh = toldOf === null ? [] : transitions.filter((each) => each.at > toldOf && isOther(each));
+  toldOf = Math.max(toldOf ?? 0, last);
+  if (!fresh.length) return;
+  const down = fresh.filter((each) => lookOf(each.after) === "down").length;
+  byId("news").textContent = fresh.length <= 3
+    ? fresh.map((each) => `${each.backend}/${each.server} is ${each.after}`).join(", ")
+    : `${fresh.length} changes of state, ${down} of them to down`;
+}
+
+// `UP 1/3` after `UP 2/3` is no news.
+const isOther = (each) => each.before.split(" ")[0] !== each.after.split(" ")[0];
 
 // ---- events ----
 
@@ -293,9 +312,9 @@ let clock = 0; // the server's, of the change before
 function take(change, whole) {
   if (whole) {
     page.rows = {};
-    page.token = change.token || page.token;
+    for (const key of Object.keys(page.history)) if (key && !change.rows[key]) delete page.history[key];
   }
-  Object.assign(page.rows, change.rows);
+  for (const [key, row] of Object.entries(change.rows)) page.rows[key] = { ...page.rows[key], ...row };
   for (const key of change.gone ?? []) {
     delete page.rows[key];
     delete page.history[key];
@@ -303,25 +322,31 @@ function take(change, whole) {
   }
   page.order = change.order ?? page.order;
   page.process = change.process ?? page.process;
-  if (change.transitions) showTimeline(change.transitions);
+  if (change.transitions) {
+    showTimeline(change.transitions);
+    tell(change.transitions);
+  }
   const seconds = clock ? change.now - clock : 0;
   clock = change.now;
   showProcess(seconds, change.now);
-  showRows(seconds, change.now);
+  rememberServers(seconds);
+  if (!document.hidden) showRows();
 }
 
 function live(is, text) {
   byId("live").dataset.is = is;
+  document.body.classList.toggle("stale", is === "off");
   say(byId("live"), text);
 }
 
 function listen() {
   const source = new EventSource(`${settings.uri};events`);
+  source.addEventListener("token", (event) => { page.token = JSON.parse(event.data) || page.token; });
   source.addEventListener("whole", (event) => {
     take(JSON.parse(event.data), true);
     if (settings.frozen) {
       source.close();
-      live("", `as of ${new Date().toLocaleTimeString()}`);
+      live("", `as of ${moment(Date.now() / 1000)}`);
     } else live("on", "live");
   });
   source.addEventListener("change", (event) => take(JSON.parse(event.data), false));
@@ -335,22 +360,32 @@ function listen() {
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
+// A browser may forbid to keep anything; the choice then holds for this visit.
+let chosenTheme = null;
+try { chosenTheme = localStorage.getItem("theme"); } catch { /* as before a choice */ }
+
 function showTheme() {
-  const kept = localStorage.getItem("theme");
+  const kept = chosenTheme;
   document.documentElement.dataset.theme = kept ?? (dark.matches ? "dark" : "light");
-  say(byId("theme"), kept === "dark" ? "Dark" : kept === "light" ? "Light" : "Auto");
+  const name = kept === "dark" ? "Dark" : kept === "light" ? "Light" : "Auto";
+  say(byId("theme"), name);
+  byId("theme").setAttribute("aria-label", `Theme: ${name}`);
 }
 
 page.nextTheme = () => {
-  const next = { null: "dark", dark: "light", light: null }[localStorage.getItem("theme")];
-  if (next) localStorage.setItem("theme", next);
-  else localStorage.removeItem("theme");
+  chosenTheme = { null: "dark", dark: "light", light: null }[chosenTheme];
+  try {
+    if (chosenTheme) localStorage.setItem("theme", chosenTheme);
+    else localStorage.removeItem("theme");
+  } catch { /* it holds for this visit */ }
   showTheme();
 };
 
 page.again = () => {
-  if (clock) showRows(0, clock);
+  if (clock) showRows();
 };
+
+document.addEventListener("visibilitychange", page.again);
 
 dark.addEventListener("change", showTheme);
 byId("theme").addEventListener("click", page.nextTheme);

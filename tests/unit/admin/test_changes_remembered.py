@@ -4,7 +4,6 @@ with nothing left to a later turn of the loop."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.support.admin_stage import AdminStage, admin_stage, at_work, does, pl
 A = ("l", "a")
 CHECKED = "check inter 1h fall 3 rise 2"
 CRASH = Succession("worker 1 was killed", 0.0)
+UPGRADE = Succession("lbsplice was upgraded", 0.0, planned=True)
 
 
 def remembered(stage: AdminStage) -> Memory:
@@ -91,7 +91,6 @@ def test_what_was_answered_is_remembered(what):
     with admin_stage(words=CHECKED) as stage:
 
         async def scene(service, _plane):
-            assert not is_remembered(remembered(stage)) if stage.journal.read() else True
             change(service)
             assert is_remembered(remembered(stage))
 
@@ -109,24 +108,42 @@ def test_a_server_that_was_removed_stays_so():
         plays(stage, scene)
 
 
+def test_a_server_that_an_upgrade_brings_back_begins_anew():
+    """As after a reload, even if it has not been let go yet."""
+    with admin_stage(servers=2) as stage:
+
+        async def run():
+            async with at_work(stage) as (service, first):
+                service.set_admin(A, AdminState.MAINT, "me")
+                service.set_weight(A, "7", "me")
+                service.del_server(A, "me")
+                await first.park()
+            async with at_work(stage, UPGRADE) as (_, plane):
+                state = plane.roster.state(A)
+                assert (state.admin, state.user_weight) == (AdminState.READY, 1)
+                assert plane.roster.usable("l").total == 2
+
+        asyncio.run(run())
+
+
 def test_a_session_that_was_to_end_is_ended_by_the_successor():
     """The order stands in the journal; the worker dies before a relay thread has it."""
     with admin_stage() as stage:
 
         async def run():
             async with at_work(stage) as (service, first):
-                ended, other = await stage.session(), await stage.session()
-                seen, _ = service.sessions(0, 10)
-                serial = min(each.serial for each in seen)
+                ended = await stage.session()
+                (seen,), _ = service.sessions(0, 10**6)
+                other = await stage.session()
+                serial = seen.serial
                 service.kill_session(serial, "me")
                 memory = remembered(stage)
                 assert [order.serial for order in memory.sessions] == [serial]
                 first._road._pending.clear()  # as if it had died here
-                first._road.hold()
                 await first.park()
-            async with at_work(stage, replace(CRASH)) as (service, _):
-                gone = ended if serial == seen[0].serial else ended
-                await does(gone[0].reads_reset)
+            async with at_work(stage, CRASH):
+                await does(ended[0].reads_reset)
+                await does(ended[1].reads_reset)
                 other[0].sends(b"ask")
                 await does(other[1].reads, b"ask")
 

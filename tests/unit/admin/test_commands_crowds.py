@@ -11,19 +11,32 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from lbsplice.admin import commands_cli
 from lbsplice.admin.commands import Command, Context
 from lbsplice.admin.commands_all import Table
 from lbsplice.admin.levels import Level
 from lbsplice.admin.view import Transition
 from lbsplice.limits import STATS_WAITING
 from tests.support.admin import small_view
-from tests.support.admin_socket import ServedAdmin, ask, connect, read_all, read_until, served
-from tests.support.waiting import wait_until
+from tests.support.admin_socket import (
+    ANSWERS_WITHIN_S,
+    ServedAdmin,
+    ask,
+    connect,
+    read_all,
+    read_until,
+    served,
+)
+from tests.support.waiting import holds_for
+from tests.support.waiting import wait_until as wait_until_soon
+
+wait_until = partial(wait_until_soon, within_s=ANSWERS_WITHIN_S)
 
 MIB = 1 << 20
 LISTING_BYTES = 32 * MIB
@@ -54,7 +67,9 @@ def listing(_context: Context, _words: list[str], _payload: str | None) -> Itera
 
 
 def with_a_listing(admin: ServedAdmin) -> None:
-    admin.server._table = Table([Command(("big",), Level.USER, "", listing)])
+    admin.server._table = Table(
+        [*commands_cli.COMMANDS, Command(("big",), Level.USER, "", listing)]
+    )
 
 
 @pytest.fixture
@@ -83,18 +98,14 @@ def crowd(path: Path, count: int) -> list[socket.socket]:
 
 
 def test_thousands_that_say_nothing_keep_nobody_out(descriptors):
-    with serving() as (_, path):
+    with serving("stats timeout 1h") as (_, path):
         ask(path, "echo warm\n")
         before = resident()
         silent: list[socket.socket] = []
-        began = time.monotonic()
         try:
-            while len(silent) < 3000 and time.monotonic() - began < 20:
+            while len(silent) < 3000:
                 silent += crowd(path, 200)
-                asked = time.monotonic()
                 assert ask(path, "echo here\n") == "here\n\n"
-                assert time.monotonic() - asked < 1.0
-            assert len(silent) >= 3000
             assert resident() - before < 24 * MIB  # our own ends of them included
         finally:
             for sock in silent:
@@ -114,26 +125,30 @@ def test_no_more_are_let_in_than_there_is_room_for(descriptors):
 
 
 def test_a_few_that_say_nothing_stay_for_the_timeout():
-    with serving("stats timeout 300ms") as (_, path), connect(path) as sock:
+    with serving("stats timeout 300ms") as (_, path):
         began = time.monotonic()
-        assert read_all(sock) == b""
-        assert 0.25 < time.monotonic() - began < 2.0
+        with connect(path) as sock:
+            assert read_all(sock) == b""
+        assert time.monotonic() - began > 0.25
 
 
 def test_half_a_line_ends_with_the_timeout_however_slowly_it_grows():
+    def grows() -> bool:
+        """By one byte, unless the connection has ended."""
+        try:
+            sock.sendall(b"x")
+            return sock.recv(1) != b""
+        except TimeoutError:
+            return True
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+
     with serving("stats timeout 300ms") as (_, path), connect(path, 0.05) as sock:
-        began = time.monotonic()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while time.monotonic() - began < 5:
-                sock.sendall(b"x")
-                with contextlib.suppress(TimeoutError):
-                    if not sock.recv(1):
-                        break
-        assert time.monotonic() - began < 2.0
+        wait_until(lambda: not grows(), "it ends")
 
 
 def test_a_conversation_ends_when_nothing_more_is_said():
-    with serving("stats timeout 200ms") as (_, path), connect(path) as sock:
+    with serving("stats timeout 1500ms") as (_, path), connect(path) as sock:
         sock.sendall(b"prompt\n")
         assert read_all(sock) == b"\n> "
 
@@ -155,17 +170,17 @@ def test_as_many_conversations_as_the_configuration_says():
         with pytest.raises(TimeoutError):
             third.recv(1)
         talking[0].sendall(b"quit\n")
-        third.settimeout(5)
+        third.settimeout(ANSWERS_WITHIN_S)
         assert read_all(third) == b"third\n\n"
 
 
 def test_a_reader_that_never_reads_costs_little_and_is_left():
-    with serving("stats timeout 400ms", "stats maxconn 4") as (admin, path):
+    with serving("stats timeout 1h", "stats maxconn 4") as (admin, path):
         with_a_listing(admin)
         before = resident()
         deaf = [connect(path) for _ in range(3)]
         for sock in deaf:
-            sock.sendall(b"big\n")
+            sock.sendall(b"set timeout cli 2s;big\n")
         wait_until(lambda: len(admin.server._conversations) == 3, "all of them are served")
         assert len(ask(path, "big\n")) == LISTING_BYTES + 1  # the others are served
         wait_until(lambda: not admin.server._conversations, "they are left")
@@ -194,10 +209,14 @@ def test_a_listing_is_made_as_it_is_taken():
 
 
 def test_a_slow_reader_gets_everything():
-    with serving("stats timeout 500ms") as (admin, path), connect(path) as sock:
+    """It takes longer than the timeout, but never so long for a piece."""
+    with serving("stats timeout 2s") as (admin, path), connect(path) as sock:
         with_a_listing(admin)
         sock.sendall(b"big\n")
         got = 0
+        for _ in range(30):
+            got += len(sock.recv(256 * 1024))
+            holds_for(lambda: admin.server._conversations, "it is served", 0.1)
         while piece := sock.recv(256 * 1024):
             got += len(piece)
         assert got == LISTING_BYTES + 1
@@ -222,13 +241,15 @@ def test_what_is_too_long_is_told_so_and_ends_the_conversation(said, what):
 
 
 def test_events_are_waited_for_as_long_as_it_takes():
-    with serving("stats timeout 100ms") as (admin, path), connect(path, 0.4) as sock:
-        sock.sendall(b"show events buf0 -w\n")
+    with serving("stats timeout 1h") as (admin, path), connect(path) as sock:
+        sock.sendall(b"set timeout cli 100ms;show events buf0 -w\n")
+        read_until(sock, b"\n")
+        sock.settimeout(0.4)
         with pytest.raises(TimeoutError):
             sock.recv(1)
         change = Transition(1_700_000_000.0, ("l", "s1"), "UP", "DOWN", "Layer4 timeout")
         admin.control.shown = replace(small_view(), transitions=(change,))
-        sock.settimeout(5)
+        sock.settimeout(ANSWERS_WITHIN_S)
         assert b"l/s1: UP -> DOWN" in sock.recv(4096)
         sock.sendall(b"q\n")
         assert read_all(sock) == b"\n"
@@ -287,9 +308,7 @@ def test_a_line_of_thousands_of_commands_lets_others_have_their_turn():
         sock.sendall(b"q;" * 8000 + b"\n")
         assert sock.recv(7) == b"Unknown"
         for _ in range(20):
-            began = time.monotonic()
             assert ask(path, "echo here\n") == "here\n\n"
-            assert time.monotonic() - began < 1.0
         assert admin.server._conversations
 
 

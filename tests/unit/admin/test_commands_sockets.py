@@ -20,7 +20,14 @@ from lbsplice import getsocks
 from lbsplice.admin.stats_sockets import StatsKey
 from lbsplice.plan.sockaddr import abstract_name
 from tests.support.admin import StandInControl
-from tests.support.admin_socket import ask, connect, read_all, read_until, served
+from tests.support.admin_socket import (
+    ANSWERS_WITHIN_S,
+    ask,
+    connect,
+    read_all,
+    read_until,
+    served,
+)
 from tests.support.waiting import wait_until
 from tests.unit.config_reading import alerts, config
 
@@ -147,7 +154,7 @@ def test_a_reload_keeps_what_stays_and_its_conversations(directory):
 def test_one_end_of_a_pair_can_be_served(directory):
     with served(f"global\n stats socket {directory}/s\n stats maxconn 1\n") as admin:
         ours, theirs = socket.socketpair()
-        ours.settimeout(5)
+        ours.settimeout(ANSWERS_WITHIN_S)
 
         async def serve() -> None:
             admin.server.serve(theirs, "admin", "root")
@@ -188,12 +195,23 @@ def test_the_listening_sockets_are_handed_over(directory, count):
         assert "the listening sockets are handed to unix@" in control.notes[0]
 
 
-@pytest.mark.parametrize("words", ["level admin", "level operator expose-fd listeners"])
-def test_they_are_handed_to_nobody_else(directory, words):
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ("level admin", 0),
+        ("level operator", 0),
+        ("level admin expose-fd listeners", 1),
+        ("level user expose-fd listeners", 1),
+    ],
+)
+def test_the_line_of_the_socket_says_who_gets_them_whatever_the_level(directory, words, count):
+    """As HAProxy 2.6 does it."""
     with listening(1) as sockets:
         control = StandInControl(sockets=[("", sockets[0].fileno())])
         with served(f"global\n stats socket {directory}/s {words}\n", control):
-            assert ask(directory / "s", "_getsocks\n") == ""
+            told = ask(directory / "s", "_getsocks\n").encode()
+        assert told[:4] == (count.to_bytes(4, "little") if count else b"")
+        assert len(control.notes) == count
 
 
 def test_a_taker_that_stops_in_the_middle_leaks_nothing(directory):
@@ -205,8 +223,8 @@ def test_a_taker_that_stops_in_the_middle_leaks_nothing(directory):
             with connect(directory / "s") as sock:
                 sock.sendall(b"_getsocks\n")
                 assert sock.recv(4) == (300).to_bytes(4, "little")
-            wait_until(lambda: not admin.server._conversations, "the conversation ended")
-            wait_until(lambda: open_descriptors() <= before, "the copies are closed")
+            wait_until(lambda: not admin.server._conversations, "the conversation ended", 30)
+            wait_until(lambda: open_descriptors() <= before, "the copies are closed", 30)
 
 
 def open_descriptors() -> int:
@@ -244,7 +262,7 @@ def test_haproxy_takes_the_sockets_from_us(directory):
                 reaper = threading.Timer(20, haproxy.kill)
                 reaper.start()
                 try:
-                    wait_until(lambda: answers(directory / "h"), "haproxy has started", 10)
+                    wait_until(lambda: answers(directory / "h"), "haproxy has started", 30)
                     said = (directory / "errors").read_bytes()
                     assert haproxy.poll() is None, said
                     assert b"already in use" not in said

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -232,20 +232,21 @@ def test_what_is_kept_from_the_scrape_before_is_never_stale() -> None:
 
 
 def test_a_scrape_of_1000_servers_is_cheap() -> None:
-    """A quarter of a core at ten a second is 25 ms each; it takes about 6."""
+    """A quarter of a core at ten a second is 25 ms each; it takes about 5 of CPU time, and
+    the best of many tries is free of what else the machine does."""
     exposition = Exposition()
     view = many_servers(10, 100)
     exposition.text(view, "1", "3.2.0")
     taken = []
-    for number in range(5):
+    for number in range(15):
         backends = {
             name: replace(b, servers=tuple(replace(s, bytes_in=number) for s in b.servers))
             for name, b in view.backends.items()
         }
         changed = replace(view, backends=backends)
-        start = perf_counter()
+        start = thread_time()
         exposition.text(changed, "1", "3.2.0")
-        taken.append(perf_counter() - start)
+        taken.append(thread_time() - start)
     assert min(taken) < 0.025
 
 

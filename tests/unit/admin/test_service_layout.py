@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lbsplice.admin.layout import Layout
 from lbsplice.admin.page_rows import NO_COUNTS, page_rows
+from lbsplice.dataplane.tables import Extent
 from lbsplice.plan.inventory import Inventory
 from tests.unit.config_reading import config
 
@@ -56,7 +57,24 @@ def test_limits_numbers_and_addresses_are_those_of_haproxy():
         (4, "127.0.0.1:0", False),
         (5, "[::1]:80", False),
     ]
-    assert (layout.frontend_count, layout.backend_count, layout.slot_count) == (2, 1, 5)
+    assert layout.extent == Extent(listeners=0, frontends=2, backends=1, slots=5)
+
+
+def test_listeners_have_rows_where_they_are_wanted():
+    text = (
+        "defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+        "frontend f1\n bind 127.0.0.1:29911\n default_backend b\n"
+        "frontend f2\n option socket-stats\n bind 127.0.0.1:29912\n"
+        " bind 127.0.0.1:29913 name second maxconn 7\n bind [::1]:29914 id 9\n"
+        " default_backend b\nbackend b\n server s 127.0.0.1:9\n"
+    )
+    layout = Layout.of(Inventory.first(config(text)), 205)
+    assert [(each.name, each.lid, each.address, each.limit) for each in layout.listeners] == [
+        ("sock-1", 1, "127.0.0.1:29912", 0),
+        ("second", 2, "127.0.0.1:29913", 7),
+        ("sock-9", 9, "[::1]:29914", 0),
+    ]
+    assert {(each.frontend, each.iid) for each in layout.listeners} == {("f2", 3)}
 
 
 @dataclass

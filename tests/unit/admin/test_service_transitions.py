@@ -109,7 +109,6 @@ def test_sessions_that_an_operator_ends_are_of_no_transition():
     scene.note([KillSessions(A, Cause.KILLED)])
     scene.ended(0, 5)
     assert scene.rows()[-1][-1] == 0
-    assert scene.chronicle.down_kills == 0
 
 
 def test_a_server_that_was_down_enters_maintenance_from_there():
@@ -131,7 +130,6 @@ def test_sessions_that_end_for_some_time_afterwards_belong_to_the_transition():
     scene.ended(0, 0)
     scene.ended(0, 5)
     assert scene.rows()[-1][-1] == 3, "that was long after it"
-    assert scene.chronicle.down_kills == 3
 
 
 def test_the_sessions_of_a_second_transition_are_not_those_of_the_first():
@@ -192,7 +190,6 @@ def test_a_successor_knows_all_of_it_and_goes_on_counting():
     assert scene.chronicle.dropped_logs == 7
     scene.ended(0, 1)
     assert scene.rows()[-1][-1] == 2
-    assert scene.chronicle.down_kills == 2
     scene.chronicle = scene.made(scene.chronicle.text, planned=True)
     assert (scene.chronicle.crashes, scene.chronicle.adoptions) == (1, 2)
 

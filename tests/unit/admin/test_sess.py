@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lbsplice.admin import sess
+from lbsplice.admin import named, sess
 from lbsplice.admin.control import AdminError
 from lbsplice.admin.session import LegView
 from lbsplice.admin.state_text import length
@@ -99,19 +99,23 @@ def test_lengths_of_time_are_in_two_units(ms, text):
 # ---- everything about one ----
 
 
+def detail(session, view):
+    return sess.detail(session, view, named.servers(view))
+
+
 def starts(text):
     """What the lines of the long form begin with."""
     return [re.match(r" *[a-z0-9_]*", line)[0] for line in text.splitlines()[1:]]
 
 
 def test_all_about_a_session_is_in_haproxys_lines():
-    assert starts(sess.detail(session_view(1), small_view())) == starts(
+    assert starts(detail(session_view(1), small_view())) == starts(
         (CORPUS / "sess-detail-2.6.txt").read_text()
     )
 
 
 def test_all_about_a_session_names_what_it_is_made_of():
-    text = sess.detail(session_view(0x2A), small_view())
+    text = detail(session_view(0x2A), small_view())
     assert text.startswith("0x2a: [")
     assert "] id=42 proto=tcpv4 source=127.0.0.1:40042\n" in text
     for part in (
@@ -128,9 +132,9 @@ def test_all_about_a_session_names_what_it_is_made_of():
 
 def test_a_session_outlives_its_backend_and_server_in_the_configuration():
     view = replace(small_view(), backends={}, frontends={})
-    text = sess.detail(session_view(1), view)
+    text = detail(session_view(1), view)
     assert "backend=l (id=-1 mode=-)\n  server=s1 (id=-1)\n" in text
-    text = sess.detail(session_view(1, backend=None, server=None), view)
+    text = detail(session_view(1, backend=None, server=None), view)
     assert "backend=<NONE> (id=-1 mode=-)\n  server=<NONE> (id=-1)\n" in text
 
 

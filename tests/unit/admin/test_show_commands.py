@@ -82,10 +82,10 @@ def ask(text, control=None, level=Level.ADMIN, config=None):
         ("show table", ""),
         ("show threads", ""),
         ("show libs", "0x"),
-        ("show pools", "Dumping pools usage."),
+        ("show pools", "What is kept to be used again: pipes.\n  - Pool pipe "),
         ("show tasks", "Running tasks: "),
         ("show activity", "thread_id: 1 (1..2)\n"),
-        ("show events", "Supported events sinks are listed below."),
+        ("show events", "Sinks of events."),
         ("show events buf0", ""),
     ],
 )
@@ -293,7 +293,7 @@ def test_who_waits_for_events_gets_new_ones_until_it_leaves():
         first = asyncio.ensure_future(anext(answer))
         await asyncio.sleep(0)
         control.shown = replace(control.shown, transitions=(change(0), change(1)))
-        got = [await asyncio.wait_for(first, 5)]
+        got = [await asyncio.wait_for(first, 30)]
         key.set_result(None)
         got += [piece async for piece in answer]
         return got

@@ -11,8 +11,9 @@ import pytest
 
 from lbsplice.admin import stat
 from lbsplice.admin.control import AdminError
-from lbsplice.admin.stat import Filter, parse_filter
+from lbsplice.admin.stat import Filter
 from lbsplice.admin.stat_columns import COLUMNS, HEADER, POSITIONS
+from lbsplice.admin.stat_filter import parse_filter
 from lbsplice.admin.view import Flow, ListenerView, View
 from lbsplice.terms import AdminState, CheckStatus
 from tests.support.admin import backend_view, frontend_view, server_view, small_view
@@ -303,6 +304,39 @@ def test_with_servers_left_out_a_backend_tells_how_many_are_up():
     wanted = parse_filter(("up",), view)
     status = [row["status"] for row in read(view, wanted) if row["svname"] == "BACKEND"]
     assert status == ["UP (2/4)", "UP (1/1)"]
+
+
+def test_a_server_that_is_the_one_of_the_answer_before_has_its_line_still():
+    view = a_row_of_each()
+    lines = stat.Lines()
+    first = list(lines.csv(view))
+    assert first == list(stat.csv(view))
+    s1, *others = view.backends["b"].servers
+    moved = replace(s1, bytes_in=s1.bytes_in + 1)
+    backends = {**view.backends, "b": replace(view.backends["b"], servers=(moved, *others))}
+    later = replace(view, backends=backends)
+    second = list(lines.csv(later))
+    assert second == list(stat.csv(later)) != first
+    of_servers = [
+        (new is old, new == old) for old, new in zip(first[2:6], second[2:6], strict=True)
+    ]
+    assert of_servers == [(False, False), (True, True), (True, True), (True, True)]
+
+
+@pytest.mark.parametrize(
+    "wanted", [Filter(legends=False), Filter(up=True), Filter(sid=2), Filter(iid=4), Filter()]
+)
+def test_lines_that_are_kept_are_those_of_the_filter(wanted):
+    view, lines = a_row_of_each(), stat.Lines()
+    for each in (Filter(), wanted, Filter(), wanted):
+        assert list(lines.csv(view, each)) == list(stat.csv(view, each))
+
+
+def test_lines_of_servers_that_are_gone_are_forgotten():
+    view, lines = a_row_of_each(), stat.Lines()
+    list(lines.csv(view))
+    list(lines.csv(replace(view, backends={"l": view.backends["l"]})))
+    assert len(lines) == 1
 
 
 def test_who_may_not_see_addresses_sees_neither_them_nor_algorithms():

@@ -76,6 +76,30 @@ def test_a_socket_that_is_given_is_asked(run, call):
     assert made.askers == []
 
 
+def test_a_socket_is_found_where_one_stands(run, call, monkeypatch):
+    made = run()
+    monkeypatch.chdir(made.path.parent)
+    assert call("status", "--socket", made.path.name).stdout.startswith("l/s1|UP\n")
+    assert call("status", "--socket", f"./{made.path.name}").stdout.startswith("l/s1|UP\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gone.sock", "'gone.sock' is no socket here, and has no port as HOST:PORT has"),
+        ("localhost", "'localhost' is no socket here, and has no port as HOST:PORT has"),
+        ("", "'' is no socket here"),
+        ("run/gone.sock", "run/gone.sock: No such file or directory"),
+    ],
+)
+def test_what_is_no_socket_is_told_as_such(call, monkeypatch, tmp_path, text, says):
+    monkeypatch.chdir(tmp_path)
+    done = call("status", "--socket", text)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("lbsplice: ")
+    assert says in done.stderr
+
+
 def test_a_file_that_is_not_met_is_asked_by_its_stats_socket(run, call):
     made = run(meets=False)
     assert call("status", "-f", made.file).stdout.startswith("l/s1|UP\n")

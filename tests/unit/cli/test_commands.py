@@ -1,6 +1,7 @@
 """`lbsplice status`, `sessions`, `server`, `kill` and `explain`: what they print and order."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,13 @@ def with_status(**changes):
     return small_view(
         proxies=("l",), backends={"l": replace(backend, servers=(first, backend.servers[1]))}
     )
+
+
+def test_the_help_has_a_whole_sentence_for_each_command(call):
+    for words in ((), ("kill",)):
+        told = call(*words, "--help").stdout.partition("Commands:\n")[2]
+        assert "..." not in told
+        assert re.sub(r"\n {4,}", " ", told).count(".\n") == len(re.findall(r"^  \w", told, re.M))
 
 
 # ---- status ----
@@ -120,7 +128,7 @@ def told(**of_the_server):
 def test_a_busy_table_of_sessions_fits_a_narrow_terminal():
     lost = told(timer="on", expires_ms=23_500, retransmits=12, unacknowledged=123_456, stalled=True)
     head, session, *sides = map(unstyle, table([lost], kernel=True))
-    assert head.split()[4:] == ["timer", "unsent", "unacked", "retrans", "probes", "heard"]
+    assert head.split()[4:] == ["timer", "unsent", "unack", "resent", "probes", "heard"]
     assert session == (
         "0x10000000000001f  192.168.100.35:32850 -> amqp -> amqp/rabbit-1 (10.0.0.9:5672)"
         "  open 1m40s"
@@ -128,6 +136,24 @@ def test_a_busy_table_of_sessions_fits_a_narrow_terminal():
     assert sides[1].split() == (
         ["server!", "1m23s", "1.2G", "ESTAB", "retrans", "23.5s", "0", "123k", "12", "0", "1.4s"]
     )
+    assert max(map(len, (head, *sides))) <= 80
+
+
+def test_the_widest_table_of_sessions_fits_a_narrow_terminal():
+    worst = told(
+        state="CLOSE_WAIT",
+        timer="keepalive",
+        expires_ms=7_199_900,
+        unsent=123_456,
+        unacknowledged=123_456,
+        retransmits=15,
+        probes=15,
+        last_ack_ms=675_000,
+        stalled=True,
+    )
+    worst["legs"]["server"]["idle_ms"] = 86_399_000
+    head, _, *sides = map(unstyle, table([worst], kernel=True))
+    assert sides[1].split()[-1] == "11m"
     assert max(map(len, (head, *sides))) <= 80
 
 
@@ -144,6 +170,11 @@ def test_a_busy_table_of_sessions_fits_a_narrow_terminal():
 def test_a_timer_of_the_kernel_is_for_people(timer, shown):
     line = list(table([told(timer=timer)], kernel=True))[3]
     assert f" ESTAB {shown} " in " ".join(line.split())
+
+
+def test_who_was_never_heard_is_said_so():
+    line = list(table([told(state="SYN_SENT", timer=None, last_ack_ms=None)], kernel=True))[3]
+    assert line.split()[-1] == "-"
 
 
 def test_no_session_is_said_so(run, call):
@@ -195,6 +226,7 @@ def test_filters_of_sessions_reach_the_process(run, call):
     assert ids("--older", "90s", "--limit", "1") == ["0x2"]
     assert ids("--backend", "b") == []
     assert ids("--idle", "1h") == []
+    assert ids("--older", "30d") == []
     assert ids("--stalled") == []
 
 
@@ -202,6 +234,7 @@ def test_filters_of_sessions_reach_the_process(run, call):
     ("words", "says"),
     [
         (("--older", "soon"), "'soon' is no time"),
+        (("--older", "99999d"), "'99999d' is too large"),
         (("--client", "somewhere"), "'somewhere' is not an IP address"),
         (("--client", "10.0.0.0/8"), "'10.0.0.0/8' is not an IP address"),
         (("--stalled", "--quick"), "not with --quick"),
@@ -231,6 +264,13 @@ def test_server_orders(run, call, words, asked):
     assert done.exit_code == 0, done.stderr
     assert made.control.asked[0][:3] == asked
     assert done.stdout.startswith("l/s2|UP")
+
+
+def test_a_weight_of_nothing_is_told_of(run, call):
+    made = run()
+    made.control.shown = with_status(user_weight=0)
+    done = call("server", "-f", made.file, "l/s1", "weight", "50%")
+    assert done.stdout == "l/s1|UP (weight 0: it gets no new sessions)\n"
 
 
 def test_a_name_that_two_backends_have_is_asked_back(run, call):
@@ -293,6 +333,7 @@ def test_kill_of_sessions(run, call):
     done = call("kill", "session", "-f", made.file, "0x1", "0x9", "0x2")
     assert done.exit_code == 1
     assert done.stderr == "lbsplice: No session 0x9 (any more).\n"
+    assert done.stdout == "0x1: ended\n0x2: ended\n"
     assert made.control.open_sessions == {}
 
 

@@ -132,8 +132,17 @@ def test_a_silent_side_is_named(ask):
     found = ask(kernel=(QUIET, UNHEARD))
     why = " ".join(found.why)
     assert "The server looks gone: 3.0 kB are queued for it" in why
-    assert "acknowledged nothing for 2.5s" in why
+    assert "are queued for it, sent again 3 times; it was last heard 2.5s ago." in why
     assert found.legs[1].waits.startswith("for the acknowledgment of 3.0 kB, sent again 3 times")
+
+
+def test_what_the_kernel_sends_in_vain_ends_a_session_on_which_nothing_moves(ask):
+    found = ask(kernel=(QUIET, UNHEARD))
+    gone, silence = found.of(Case.SERVER_GONE), found.of(Case.SILENCE)
+    assert "net.ipv4.tcp_retries2" in silence.what
+    assert 0 < silence.worst_ms < found.of(Case.CLIENT_GONE).worst_ms
+    assert ask(kernel=(QUIET, CLOSED_WINDOW)).of(Case.SILENCE).what.startswith("timeout")
+    assert "its checks" in gone.what
 
 
 def test_an_end_that_is_not_acknowledged_is_no_byte(ask):
@@ -141,7 +150,13 @@ def test_an_end_that_is_not_acknowledged_is_no_byte(ask):
     found = ask(kernel=(QUIET, leg))
     assert "The server looks gone: it was told that the client has ended" in " ".join(found.why)
     assert found.legs[1].waits.startswith("for the acknowledgment of our end, sent again 3 times")
+    assert leg.as_object()["unacknowledged"] == 0
+    waiting = replace(leg, send_queue=101, unsent=101).as_object()
+    assert (waiting["unsent"], waiting["unacknowledged"]) == (100, 0)
+    partly = replace(leg, send_queue=301, unsent=101).as_object()
+    assert (partly["unsent"], partly["unacknowledged"]) == (100, 200)
     leg = replace(leg, send_queue=101)
+    assert leg.as_object()["unacknowledged"] == 100
     assert "for the acknowledgment of 100 B" in ask(kernel=(QUIET, leg)).legs[1].waits
 
 
@@ -154,7 +169,7 @@ def test_a_side_that_does_not_read_is_not_called_gone(ask):
 def test_probes_without_an_answer_are_no_closed_window(ask):
     stuck = replace(CLOSED_WINDOW, probes=2, last_ack_ms=4_000)
     found = ask(kernel=(QUIET, stuck))
-    assert "The server looks gone" in " ".join(found.why)
+    assert "and 2 probes got no answer; it was last heard 4.0s ago." in " ".join(found.why)
     assert "for an answer to 2 probes about 9.0 kB that can not be sent" in found.legs[1].waits
 
 

@@ -125,14 +125,17 @@ def test_all_sessions_are_listed_however_many(control, give):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("", [1, 2, 3, 4]),
+        ("", [1, 2, 3, 4, 5]),
         ("server l/s1", [1, 2, 3]),
+        ("server s1", [1, 2, 3, 5]),
         ("server s2", [4]),
-        ("backend b", []),
+        ("backend b", [5]),
         ("client 10.0.0.7", [2]),
         ("client 10.0.0.7:99", []),
         ("client [2001:db8::1]:5000", [3]),
-        ("older 1m", [4]),
+        ("older 1m", [4, 5]),
+        ("older 30d", [5]),
+        ("older 2592000000ms", [5]),
         ("idle 5s", [2]),
         ("idle 5", [2]),
         ("server s1 limit 2", [1, 2]),
@@ -146,6 +149,7 @@ def test_filters(control, give, words, expected):
         2: session_view(2, client="10.0.0.7:5000", legs=quiet),
         3: session_view(3, client="2001:db8::1:5000"),
         4: session_view(4, server=("l", "s2"), age_ms=61_000),
+        5: session_view(5, server=("b", "s1"), backend="b", age_ms=31 * 86_400_000),
     }
     assert ids(give(f"lbsplice show sessions {words}")) == [hex(each) for each in expected]
 
@@ -168,7 +172,8 @@ def test_a_wrong_filter_is_said_to_be_one(give, words, says):
 
 
 def test_a_filter_is_the_same_in_words():
-    full = Filter("l/s1", "l", parse_endpoint("[2001:db8::1]:80"), 1500, 2000, True, False, 7)
+    older_ms = 31 * 86_400_000
+    full = Filter("l/s1", "l", parse_endpoint("[::1]:80"), older_ms, 2000, True, False, 7)
     assert parse_filter(filter_words(full)) == full
     assert parse_filter(filter_words(Filter(quick=True))) == Filter(quick=True)
 
@@ -193,6 +198,23 @@ def test_the_kernels_view_is_that_of_each_leg(control, give, pair):
     assert other["receive_queue"] == 5
     assert other["user_timeout_ms"] == 1234
     assert not found["stalled"]
+
+
+def test_a_server_that_has_not_answered_yet_was_never_heard(control, give, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        waiting = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for sock in waiting:  # more than it takes: the last ones are not answered
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        legs = (LegView(fd=-1), LegView(fd=waiting[-1].fileno()))
+        control.open_sessions = {1: session_view(1, legs=legs)}
+        (found,) = objects(give("lbsplice show sessions"))
+    kernel = found["legs"]["server"]["kernel"]
+    assert kernel["state"] == "SYN_SENT"
+    assert [kernel[f"last_{what}_ms"] for what in ("ack", "data_sent", "data_received")] == 3 * [
+        None
+    ]
+    assert not kernel["stalled"]
 
 
 def test_others_have_their_turn_while_many_are_looked_at(control, pair):
@@ -222,7 +244,7 @@ def test_looking_keeps_nothing_open(control, give, pair):
     control.open_sessions = {1: session_view(1, legs=legs_of(pair))}
     give("lbsplice show sessions")
     client.close()
-    far.settimeout(5)
+    far.settimeout(30)
     assert far.recv(1) == b""  # the only copy was the one that is closed
 
 

@@ -182,10 +182,15 @@ def test_a_screen_has_head_servers_timeline_and_prompt(model):
     assert "q quit" in lines[-1]
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 50), (20, 6)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(80, 24), (40, 10), (200, 50), (20, 7), (20, 6), (20, 4), (10, 3)]
+)
 def test_a_screen_is_never_longer_or_wider_than_the_terminal(model, width, height):
+    press(model, ["K"])
     lines = shown(model, width, height)
-    assert len(lines) <= max(height, 7)
+    assert len(lines) <= max(height, 4)
+    assert "l/a" in lines[2]
+    assert lines[-1].startswith("l/a: end")
     assert all(len(line) <= width for line in lines)
 
 
@@ -204,6 +209,16 @@ def test_a_narrow_screen_has_the_sessions_and_tells_servers_apart():
     assert [line.split()[0][-4:] for line in lines[2:4]] == ["ty-1", "ty-2"]
     assert [line.split()[-1] for line in lines[2:4]] == ["1", "2"]
     assert any(line.endswith("-9  UP -> DOWN") for line in lines)
+
+
+@pytest.mark.parametrize(("key", "what"), [("K", "end all its"), ("m", "put it into")])
+def test_a_narrow_screen_still_asks_for_an_answer(key, what):
+    model = Model()
+    model.look(status(**{"a-node-with-a-name-of-thirty-1": {}}), 1.0)
+    press(model, [key])
+    asked = shown(model, 40, 10)[-1]
+    assert f"-1: {what}" in asked
+    assert asked.endswith("? y/n")
 
 
 def test_a_crash_is_told_in_the_head(model):
