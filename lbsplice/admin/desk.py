@@ -162,7 +162,6 @@ class Desk:
 
         self._pages = StatsServer(self._service, lambda: self._orchestrator.config.pages)
         self._service.page_counts = self._pages.counts
-        self._service.page_counts = self._pages.counts
         return self._pages
 
     # ---- one thing after the other ----
