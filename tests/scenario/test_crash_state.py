@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.support.crash import is_connecting, says, talks, text
+from tests.support.crash import is_connecting, says, talks, text, told
 from tests.support.peers import Peer
 from tests.support.program import Program, Service
 from tests.support.waiting import holds_for, wait_until
@@ -163,11 +163,6 @@ def test_kill_order_is_carried_out_by_the_successor(lb, victim):
     lb.stops()
     assert len(told(lb, " DD ")) == len(pairs)
     assert says(lb, " DD ") <= len(pairs) + 1  # the one that the worker died over
-
-
-def told(lb: Program, pattern: str) -> set[str]:
-    """The clients of the sessions whose lines have this."""
-    return {line.text.split()[0] for line in list(lb.log.lines) if pattern in line.text}
 
 
 def test_kill_order_holds_at_whatever_moment_the_worker_dies(lb, victim):

@@ -48,9 +48,14 @@ def soon_session(lb: Program, server: Service) -> tuple[Peer, Peer]:
     may be ahead of the worker's new plan."""
 
     def chosen() -> tuple[Peer, Peer] | None:
-        client = lb.connects().sends(b"?")
-        if select.select([server.sessions.socket], [], [], 0.1)[0]:
-            return client, server.accepts().reads(b"?")
+        client = lb.connects()
+        name = b"%05d" % client.socket.getsockname()[1]
+        client.sends(name)
+        while select.select([server.sessions.socket], [], [], 0.1)[0]:
+            end = server.accepts()
+            if end.reads_count(len(name)) == name:
+                return client, end
+            end.closes()  # of an earlier try, which nobody waits for any more
         client.closes()
         return None
 

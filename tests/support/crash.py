@@ -82,3 +82,8 @@ def is_connecting(lb: Program) -> bool:
         each.status == psutil.CONN_SYN_SENT
         for each in psutil.Process(lb.worker_pid).net_connections("tcp")
     )
+
+
+def told(lb: Program, word: str) -> set[str]:
+    """The clients of the sessions whose lines have this."""
+    return {line.text.split()[0] for line in list(lb.log.lines) if word in line.text}
