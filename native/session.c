@@ -146,8 +146,10 @@ static int pass_end(struct worker *w, lbs_session *s, int side)
 	if (!relay_done(r) || (r->flags & LBS_RELAY_SHUT))
 		return 0;
 	r->flags |= LBS_RELAY_SHUT;
-	/* From now on the -fin timeout runs on the other leg. */
-	s->legs[!side].active_ms = (uint32_t)w->now_ms;
+	/* From now on the -fin timeout runs on the other leg. Without one its timeout goes on:
+	 * that leg has done nothing. */
+	if (side == LBS_CLIENT ? s->timeout_server_fin : s->timeout_client_fin)
+		s->legs[!side].active_ms = (uint32_t)w->now_ms;
 	STEP();
 	failed = shutdown(s->legs[!side].fd, SHUT_WR) < 0;
 	STEP();

@@ -73,6 +73,14 @@ static int unheard(const lbs_session *s, int side)
 	       net_unread(s->legs[side].fd) > 0;
 }
 
+/* Is a timeout on this leg the client's? That of a tunnel is, as long as more may come from
+ * the client. */
+static int is_clients(const lbs_session *s, int side)
+{
+	return side == LBS_CLIENT ||
+	       (in_tunnel(s, side) && !(s->relays[LBS_CLIENT].flags & LBS_RELAY_END));
+}
+
 int session_idle_expired(struct worker *w, uint32_t session)
 {
 	lbs_session *s = &w->sessions[session];
@@ -87,10 +95,8 @@ int session_idle_expired(struct worker *w, uint32_t session)
 			s->legs[side].ready |= LBS_LEG_IN;
 			continue;
 		}
-		session_reason(s,
-			       side == LBS_CLIENT || in_tunnel(s, side)
-				       ? LBS_CAUSE_CLIENT_TIMEOUT
-				       : LBS_CAUSE_SERVER_TIMEOUT,
+		session_reason(s, is_clients(s, side) ? LBS_CAUSE_CLIENT_TIMEOUT
+						      : LBS_CAUSE_SERVER_TIMEOUT,
 			       LBS_PHASE_DATA);
 		if (relay_held(&s->relays[!side])) {
 			/* It takes nothing any more, and what we hold for it is lost: the

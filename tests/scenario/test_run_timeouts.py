@@ -17,6 +17,8 @@ from tests.support.program import Program, Service, SessionLine, program
 SHORT = 150
 """Milliseconds of the timeout that a row is about; all others are far longer."""
 LONG = 20_000
+SOONER, LATER = 1700, 1800
+"""Two that follow one another, and long enough that a later one that began anew would show."""
 
 Conversation = Callable[[Peer, Peer], None]
 
@@ -154,6 +156,54 @@ def _(client: Peer, server: Peer) -> None:
 def _(client: Peer, server: Peer) -> None:
     client.reads_end()
     server.reads_end()
+
+
+@row(
+    "server, then client: the end that is passed on is nothing that the client did",
+    f"timeout server {SOONER}\n timeout client {LATER}",
+    "sD",
+    lasts=about(LATER),
+)
+def _(client: Peer, server: Peer) -> None:
+    client.reads_end()
+    server.reads_end()
+
+
+@row(
+    "client, then server: the same",
+    f"timeout client {SOONER}\n timeout server {LATER}",
+    "cD",
+    lasts=about(LATER),
+)
+def _(client: Peer, server: Peer) -> None:
+    server.reads_end()
+    client.reads_end()
+
+
+@row(
+    "client closes its output: no activity of the server",
+    f"timeout client {LATER}\n timeout server {LATER}",
+    "sD",
+    lasts=about(LATER),
+)
+def _(client: Peer, server: Peer) -> None:
+    client.sees_nothing(SOONER / 1000)
+    client.shuts_output()
+    server.reads_end()
+    client.reads_end()
+
+
+@row(
+    "client closes its output in a tunnel: the same",
+    f"timeout tunnel {LATER}",
+    "sD",
+    lasts=about(LATER),
+)
+def _(client: Peer, server: Peer) -> None:
+    client.sees_nothing(SOONER / 1000)
+    client.shuts_output()
+    server.reads_end()
+    client.reads_end()
 
 
 @row("tunnel", f"timeout tunnel {SHORT}", "cD", lasts=about(SHORT), carried=2)
