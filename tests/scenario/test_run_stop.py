@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.program import Program, SessionLine, is_tried, listening
+from tests.support.program import Program, SessionLine, listening, tries
 from tests.support.waiting import wait_until
 
 ACTION = "check inter 50ms fall 2 on-marked-down shutdown-sessions"
@@ -103,8 +103,9 @@ def test_session_that_is_connecting_is_served_during_a_soft_stop(lb):
     lb.start(
         text(lb, "timeout connect 20s", "balance first", f"{silent} {ACTION}", f"server a {a}")
     )
+    before = tries(address)  # what keeps it silent
     client = lb.connects().sends(b"hello")
-    wait_until(lambda: is_tried(address), "an attempt to the silent server")
+    wait_until(lambda: tries(address) > before, "an attempt to the silent server")
     stops_softly(lb)
     health.dies()
     a.accepts().reads(b"hello").closes()
@@ -139,8 +140,9 @@ def test_stop_signal_resets_all_sessions_with_a_line_each(lb, number):
         + f"listen waits\n bind 127.0.0.1:{lb.port('waits')}\n server s {silent}\n"
     )
     sessions = [lb.session(a) for _ in range(20)]
+    before = tries(silent)  # what keeps it silent
     waiting = lb.connects("waits").sends(b"x")
-    wait_until(lambda: is_tried(silent), "an attempt to the silent server")
+    wait_until(lambda: tries(silent) > before, "an attempt to the silent server")
     slow, held = lb.session(a, receive_buffer=4096)
     count = held.sends_what_fits()
     lb.signals(number)

@@ -408,9 +408,10 @@ def listening() -> set[tuple[str, int]]:
     return {(found["idiag_src"], found["idiag_sport"]) for found in _sockets(LISTENING)}
 
 
-def is_tried(address: str) -> bool:
-    """Does anybody wait for an answer from `HOST:PORT` to a connect?"""
-    return any(
+def tries(address: str) -> int:
+    """How many wait for an answer from `HOST:PORT` to a connect; what keeps a silent_address
+    silent is among them."""
+    return sum(
         f"{found['idiag_dst']}:{found['idiag_dport']}" == address for found in _sockets(CONNECTING)
     )
 
