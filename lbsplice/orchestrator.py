@@ -209,10 +209,11 @@ class Orchestrator:
 
     def carry_out(self, orders: Sequence[Order]) -> None:
         self._dirty = True
-        self.chronicle.note(orders, self.roster, self.numbers.slots.__getitem__, self._killed)
+        self.chronicle.note(orders, self.roster, self.numbers.slots.__getitem__, self.killed)
         self._road.carry_out(orders)
 
-    def _killed(self, slot: int) -> int:
+    def killed(self, slot: int) -> int:
+        """How many sessions of a server we have ended so far."""
         return self.workers.counters.slot(slot).killed
 
     def _publish(self, generation: int) -> None:
@@ -245,7 +246,7 @@ class Orchestrator:
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(_TICK_SECONDS, self._tick)
         self._dirty |= self._road.kills.taken(self._road.generation_taken())
-        self.chronicle.settle(self._killed)
+        self.chronicle.settle(self.killed)
         self._dirty |= self.chronicle.is_dirty
         self._dirty |= self._holding.let_go()
         self._save_changes()

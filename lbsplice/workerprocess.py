@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
-from lbsplice import process, rendezvous
+from lbsplice import process, rendezvous, turns
 from lbsplice.channel import Channel
 from lbsplice.console import write_if_possible
 from lbsplice.errors import DataplaneError, LbspliceError, NeedsRoom
@@ -305,14 +305,7 @@ class _Life:
 
     def _in_turn(self, what: Coroutine[Any, Any, None]) -> None:
         """Do this after what is being done."""
-        before = self._task
-
-        async def both() -> None:
-            if before is not None:
-                await before
-            await what
-
-        self._task = asyncio.ensure_future(both())
+        self._task = turns.after(self._task, what)
         self._task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:

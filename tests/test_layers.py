@@ -196,6 +196,7 @@ LAYERS = {
     "lbsplice.stuck.show": Layer.EDGES,
     "lbsplice.stuck.watch": Layer.EDGES,
     "lbsplice.tallies": Layer.EDGES,
+    "lbsplice.turns": Layer.EDGES,
     "lbsplice.worker_listeners": Layer.EDGES,
     "lbsplice.orchestrator": Layer.ASSEMBLY,
     "lbsplice.family": Layer.ASSEMBLY,

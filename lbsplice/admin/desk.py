@@ -12,6 +12,7 @@ import struct
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from lbsplice import turns
 from lbsplice.admin.service import AdminService
 from lbsplice.admin.stats_sockets import StatsKey
 from lbsplice.config.model import Config
@@ -167,14 +168,7 @@ class Desk:
     # ---- one thing after the other ----
 
     def _in_turn(self, what: Coroutine[Any, Any, None]) -> None:
-        before = self._task
-
-        async def both() -> None:
-            if before is not None:
-                await before
-            await what
-
-        self._task = asyncio.create_task(both())
+        self._task = turns.after(self._task, what)
 
     async def _settled(self) -> None:
         """Raises what went wrong with a server."""

@@ -38,6 +38,7 @@ from lbsplice.admin.view import (
     ThreadView,
     View,
 )
+from lbsplice.dataplane.counters import Workers as WorkerTotals
 from lbsplice.dataplane.tables import Counted, Sums, Tables
 from lbsplice.in_force import InForce
 from lbsplice.limits import fixed_descriptors
@@ -115,13 +116,9 @@ class Looking:
             "frontend": [row.sessions for row in tables.frontends(extent.frontends)],
             "backend": [row.sessions for row in tables.backends(extent.backends)],
             "server": [row.sessions for row in tables.slots(extent.slots)],
-            "process": self._process_counts(),
+            "process": _process_counts(self._plane.workers.counters.workers()),
             "page": [each.total for each in self._page_counts()],
         }
-
-    def _process_counts(self) -> list[int]:
-        totals = self._plane.workers.counters.workers()
-        return [totals.accepted, totals.spliced_bytes]
 
     def _note_the_log(self) -> None:
         self._plane.chronicle.dropped(self._plane.hub.dropped)
@@ -161,7 +158,7 @@ class Looking:
 
     def _build(self, moment: Moment) -> View:
         plane, layout = self._plane, self._layout
-        plane.chronicle.settle(lambda slot: plane.workers.counters.slot(slot).killed)
+        plane.chronicle.settle(plane.killed)
         frontends, backends = self._pages(moment)
         raw = self._tables.counted(layout.extent)
         known = plane.tallies.above(raw)
@@ -245,7 +242,7 @@ class Looking:
         counters, chronicle = plane.workers.counters, plane.chronicle
         global_, threads = plane.config.global_, plane.workers.sizes.threads
         totals, gauge = counters.workers(), counters.process_sessions()
-        accepted, bytes_out = self._rates.read(moment.now, "process", self._process_counts())
+        accepted, bytes_out = self._rates.read(moment.now, "process", _process_counts(totals))
         self._note_the_log()
         maxconn, most = plane.force.maxconn, plane.force.limit
         fixed = fixed_descriptors(plane.config, threads)
@@ -316,6 +313,10 @@ class Looking:
         return [
             (binds.get(key, ""), sock.fileno()) for key, sock in self._plane.force.sockets.items()
         ]
+
+
+def _process_counts(totals: WorkerTotals) -> list[int]:
+    return [totals.accepted, totals.spliced_bytes]
 
 
 def _is_warning(line: str) -> bool:

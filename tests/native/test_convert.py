@@ -14,6 +14,7 @@ from lbsplice.dataplane.ledger import Sizes
 from lbsplice.errors import DataplaneError
 from tests.support.dataplane import descriptors, lib
 from tests.support.oldledger import as_version_1, as_version_2
+from tests.support.rawledger import Raw
 from tests.support.succession import Line, MakeLine, books_balance, ends, letters, raw, talk
 from tests.support.waiting import wait_until
 
@@ -171,14 +172,9 @@ def test_events_that_find_no_room_are_counted_as_dropped(line: MakeLine) -> None
     it.publish()
 
 
-def test_an_end_that_was_half_counted_is_counted_once_in_the_new_ledger(line: MakeLine) -> None:
-    """The worker died while it was parked."""
-    it = line()
-    client, server = it.session()
-    talk(client, server)
-    it.ask("park")
-    it.dies()
-    book = raw(it.memfd)
+def half_count(book: Raw) -> int:
+    """Leave the only session as a worker does that dies in the middle of counting its end:
+    3 bytes in, 6 out. Returns its thread."""
     ((thread, index, record),) = book.sessions()
     head, ring = book.thread(thread, "head"), book.thread(thread, "ring")
     (written,) = struct.unpack_from("=Q", book.data, ring)
@@ -188,8 +184,20 @@ def test_an_end_that_was_half_counted_is_counted_once_in_the_new_ledger(line: Ma
     for area in ("frontend_totals", "backend_totals"):
         struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
         struct.pack_into("=Q", book.data, book.thread(thread, area) + 72, 1)
-    struct.pack_into("=4Q", book.data, book.thread(thread, "listener_totals"), 1, 3, 6, 1)
     record.ending = lib.LBS_ENDING_BEGUN
+    return thread
+
+
+def test_an_end_that_was_half_counted_is_counted_once_in_the_new_ledger(line: MakeLine) -> None:
+    """The worker died while it was parked."""
+    it = line()
+    client, server = it.session()
+    talk(client, server)
+    it.ask("park")
+    it.dies()
+    book = raw(it.memfd)
+    thread = half_count(book)
+    struct.pack_into("=4Q", book.data, book.thread(thread, "listener_totals"), 1, 3, 6, 1)
     it.succeeds(sizes=replace(it.sizes, threads=2))
     client.reads_end()
     it.waits_gone()
@@ -290,17 +298,7 @@ def test_an_end_that_version_2_had_half_counted_is_counted_once(line: MakeLine) 
     it.ask("park")
     it.dies()
     old = as_version_2(it.memfd)
-    book = raw(old)
-    ((thread, index, record),) = book.sessions()
-    head, ring = book.thread(thread, "head"), book.thread(thread, "ring")
-    (written,) = struct.unpack_from("=Q", book.data, ring)
-    undo, at = book.half_counted(index, written), head + book.layout.ending_at
-    book.data[at : at + len(undo)] = undo
-    struct.pack_into("=Q", book.data, head + 8, 1)
-    for area in ("frontend_totals", "backend_totals"):
-        struct.pack_into("=3Q", book.data, book.thread(thread, area), 1, 3, 6)
-        struct.pack_into("=Q", book.data, book.thread(thread, area) + 72, 1)
-    record.ending = lib.LBS_ENDING_BEGUN
+    half_count(raw(old))
     new = ledger.convert(old, it.sizes)
     os.close(old)
     it.succeeds(memfd=new)

@@ -19,12 +19,6 @@ LINES = ("stats uri /stats", "stats refresh 200ms", "stats admin if LOCALHOST")
 S1 = ("l", "s1")
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as made:
-        yield made
-
-
 @pytest.fixture
 def page() -> Iterator[ServedPage]:
     with page_of(small_view(), *LINES) as served:

@@ -9,19 +9,13 @@ from dataclasses import replace
 import pytest
 
 from lbsplice.admin.view import Transition
-from tests.screens.browser import PATIENCE_S, Browser, browser
+from tests.screens.browser import PATIENCE_S, Browser
 from tests.screens.test_stats_page import LINES, S1, change
 from tests.support.admin import backend_view, small_view
 from tests.support.stats_page import ServedPage, page_of
 from tests.support.waiting import wait_until
 
 DAY_S = 86_400
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as made:
-        yield made
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.screens.browser import PATIENCE_S, Browser, browser
+from tests.screens.browser import PATIENCE_S, Browser
 from tests.support.program import Program, Service, program
 
 ACTION = "check inter 500ms fall 4 rise 1 on-marked-down shutdown-sessions"
@@ -19,12 +19,6 @@ ACTION = "check inter 500ms fall 4 rise 1 on-marked-down shutdown-sessions"
 @pytest.fixture
 def lb(tmp_path: Path) -> Iterator[Program]:
     with program(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    with browser() as made:
         yield made
 
 

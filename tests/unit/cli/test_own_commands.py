@@ -17,19 +17,10 @@ from lbsplice.admin.view import Transition
 from lbsplice.config.files import Source
 from lbsplice.config.parse import parse
 from lbsplice.stuck.selection import parse_endpoint
+from tests.support import running
 from tests.support.admin import StandInControl, session_view, small_view
 
-CONFIG = """
-defaults
-    mode tcp
-    timeout connect 4s
-    timeout client 1h
-    timeout server 1h
-listen l
-    bind 127.0.0.1:8080
-    server s1 127.0.0.1:81 check on-marked-down shutdown-sessions
-    server s2 127.0.0.1:82
-"""
+CONFIG = running.CONFIG.format(socket="")
 
 
 @pytest.fixture
